@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The configuration file's content as values. Defaults are here and nowhere else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "millrace/abi.h"
+#include "millrace/types.hpp"
+
+namespace millrace {
+
+struct PortConfig {
+    std::string name;     // netdev
+    uint16_t queues = 1;  // receive queues 0 .. queues-1 are served; 1 .. MILLRACE_MAX_QUEUES
+};
+
+enum class IdlePolicy : uint8_t {
+    spin,   // poll without pause: lowest latency, a whole core
+    sleep,  // wait in poll() once nothing came for idle_after_us
+};
+
+struct WorkerConfig {
+    std::vector<uint16_t> cores;  // one worker for each; CPU numbers
+    IdlePolicy idle = IdlePolicy::sleep;
+    uint32_t idle_after_us = 50;  // microseconds without a packet before a worker sleeps
+};
+
+struct SizeConfig {
+    uint32_t mbufs = 16384;        // packet buffers of 4096 bytes, shared by all ports
+    uint16_t ring = 2048;          // descriptors of each AF_XDP ring
+    uint16_t punt_ring = 1024;     // packets waiting for the kernel
+    uint32_t fib4_nodes = 262144;  // trie nodes of 1.3 kB, IPv4; memory is touched as it is used
+    uint32_t fib6_nodes = 524288;  // the same, IPv6
+    uint32_t groups = 65536;       // nexthop groups
+    uint32_t adjacencies = 65536;
+};
+
+// What the classifier leaves in the kernel although it is transit.
+struct KeepConfig {
+    std::vector<Prefix> prefixes;                        // source or destination in one of these
+    std::vector<uint8_t> protocols;                      // IP protocol numbers
+    std::vector<std::pair<uint8_t, uint16_t>> l4_ports;  // {6 or 17, port}; source or destination
+};
+
+struct SteeringConfig {
+    std::string pin_root = MILLRACE_PIN_ROOT;
+    uint32_t heartbeat_timeout_ms = 200;
+};
+
+struct Config {
+    std::vector<PortConfig> ports;
+    WorkerConfig workers;
+    SizeConfig sizes;
+    KeepConfig keep;
+    SteeringConfig steering;
+    std::string control_socket = "/run/millrace/millrace.sock";
+    std::string log_level = "info";  // trace, debug, info, warn, error
+};
+
+}  // namespace millrace

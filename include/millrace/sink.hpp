@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The seam between the mirror (fib_sync) and whoever acts on it: the dataplane's tables, the steering maps,
+// or a recorder in a test. All calls come from the control thread, in the order of cause: a group is created
+// before a route uses it, and is destroyed after the last route has let go of it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "millrace/reason.hpp"
+#include "millrace/types.hpp"
+
+namespace millrace {
+
+// A layer-3 netdev over which the fast path may forward. Today the port itself; a VLAN on it later.
+struct Interface {
+    Ifindex ifindex{};
+    std::string name;
+    std::string port;  // name of the port whose queues carry its frames
+    MacAddress mac;
+    uint32_t mtu = 0;     // bytes, layer 3
+    bool usable = false;  // administratively up and with carrier
+
+    bool operator==(const Interface&) const = default;
+};
+
+// How a next hop is reached right now. Where it is not usable, packets punt under the reason.
+struct AdjacencyState {
+    Ifindex ifindex{};
+    Reason reason = Reason::punt_no_neighbour;  // Reason::forwarded = usable
+    MacAddress destination;                     // valid when usable
+
+    bool operator==(const AdjacencyState&) const = default;
+};
+
+struct GroupMember {
+    AdjacencyId adjacency{};
+    uint32_t weight = 1;  // 1 to 65536 (nexthop objects since Linux 6.12; 256 before)
+
+    bool operator==(const GroupMember&) const = default;
+};
+
+// What happens to packets of a group: forwarded = spread over the members by flow hash and weight (at least
+// one member); drop_blackhole = discarded; any punt_ reason = handed to the kernel (members empty for both).
+struct GroupState {
+    Reason reason = Reason::punt_no_route;
+    std::span<const GroupMember> members;
+};
+
+class ForwardingSink {
+  public:
+    virtual ~ForwardingSink() = default;
+    ForwardingSink() = default;
+    ForwardingSink(const ForwardingSink&) = delete;
+    ForwardingSink& operator=(const ForwardingSink&) = delete;
+
+    // Interfaces are announced before anything refers to them; set again on every change.
+    virtual void set_interface(const Interface& interface) = 0;
+    virtual void remove_interface(Ifindex ifindex) = 0;
+
+    // Addresses that are delivered to the router itself (own, broadcast, anycast).
+    virtual void add_local(const IpAddress& address) = 0;
+    virtual void remove_local(const IpAddress& address) = 0;
+
+    // Ids are given out by the sink and are its to reuse, once no reader can hold them any more.
+    virtual AdjacencyId create_adjacency() = 0;
+    virtual void set_adjacency(AdjacencyId id, const AdjacencyState& state) = 0;
+    virtual void destroy_adjacency(AdjacencyId id) = 0;
+
+    virtual GroupId create_group() = 0;
+    virtual void set_group(GroupId id, const GroupState& state) = 0;
+    virtual void destroy_group(GroupId id) = 0;
+
+    // One prefix, one group. set_route replaces. Both take effect for each single packet at once and whole.
+    virtual void set_route(TableId table, const Prefix& prefix, GroupId group) = 0;
+    virtual void remove_route(TableId table, const Prefix& prefix) = 0;
+
+    // End of a batch: what was destroyed may be reclaimed after it.
+    virtual void commit() = 0;
+};
+
+}  // namespace millrace
