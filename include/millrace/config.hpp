@@ -13,8 +13,9 @@
 namespace millrace {
 
 struct PortConfig {
-    std::string name;     // netdev
-    uint16_t queues = 1;  // receive queues 0 .. queues-1 are served; 1 .. MILLRACE_MAX_QUEUES
+    std::string name;        // netdev
+    uint16_t queues = 1;     // receive queues 0 .. queues-1 are served; 1 .. MILLRACE_MAX_QUEUES
+    bool zero_copy = false;  // demand zero-copy sockets; otherwise the kernel copies, which every driver can
 };
 
 enum class IdlePolicy : uint8_t {

@@ -62,4 +62,9 @@ constexpr std::string_view text(Reason r) {
     return texts[static_cast<unsigned>(r)];
 }
 
+// Discarded, as opposed to forwarded or handed to the kernel. The enum lists drops before punts.
+constexpr bool is_drop(Reason r) {
+    return r > Reason::forwarded && r < Reason::punt_not_ip;
+}
+
 }  // namespace millrace

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The operator's end of the daemon's socket (the protocol is described in dataplane/control/server.hpp).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "millrace/result.hpp"
+#include "millrace/rows.hpp"
+
+#include <fmt/core.h>
+
+namespace millrace::cli {
+
+class Client {
+  public:
+    static Result<Client> connect(const std::string& path);
+    ~Client();
+    Client(Client&& other) noexcept;
+    Client(const Client&) = delete;
+    Client& operator=(const Client&) = delete;
+    Client& operator=(Client&&) = delete;
+
+    // Calls row for each row as it comes. Error: the daemon's own words, or that it went away.
+    Status show(const std::string& what, const ShowArguments& arguments,
+                const std::function<void(const nlohmann::json&)>& row);
+
+  private:
+    Client(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+    Result<std::string> read_line();
+    int fd_;
+    std::string path_;
+    std::string buffer_;
+    size_t start_ = 0;
+};
+
+}  // namespace millrace::cli

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Rows as a table for a terminal. Prints as rows come: the first ones set the widths, so that a table of a
+// million rows starts at once.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace millrace::cli {
+
+struct Column {
+    std::string title;
+    std::function<std::string(const nlohmann::json&)> cell;
+    bool right = false;  // numbers
+};
+
+class Table {
+  public:
+    explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+    void add(const nlohmann::json& row);
+    // Prints what waits, and the titles if there was no row at all.
+    void finish();
+
+  private:
+    void flush();
+    void print(const std::vector<std::string>& cells) const;
+
+    std::vector<Column> columns_;
+    std::vector<size_t> widths_;  // empty until the first flush
+    std::vector<std::vector<std::string>> waiting_;
+};
+
+// What `millrace show` can show, and how. nullptr when there is no such thing.
+const std::vector<Column>* columns_of(const std::string& what);
+
+}  // namespace millrace::cli

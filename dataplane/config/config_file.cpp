@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/config/config_file.hpp"
+
+#include <net/if.h>
+#include <netdb.h>
+
+#include <bit>
+#include <cerrno>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include <toml++/toml.h>
+
+namespace millrace::dataplane {
+
+namespace {
+
+// One pass over the file. The first mistake ends it; later readers do nothing.
+class Reader {
+  public:
+    explicit Reader(std::string file) : file_(std::move(file)) {}
+
+    using Keys = std::map<std::string_view, std::function<void(const toml::node&)>, std::less<>>;
+
+    // Calls the handler of each key of a table; a key without one is a mistake.
+    void table(const toml::node& node, const std::string& where, const Keys& keys) {
+        const toml::table* t = node.as_table();
+        if (t == nullptr) {
+            mistake(node, fmt::format("{} must be a table", where));
+            return;
+        }
+        for (const auto& [key, value] : *t) {
+            const auto found = keys.find(key.str());
+            if (found == keys.end()) {
+                std::string known;
+                for (const auto& [name, handler] : keys) {
+                    known += (known.empty() ? "" : ", ") + std::string(name);
+                }
+                mistake(value, fmt::format("unknown key '{}' in {}; known are: {}", key.str(), where, known));
+                return;
+            }
+            found->second(value);
+            if (error_) {
+                return;
+            }
+        }
+    }
+
+    template <class T>
+    auto number(std::string_view key, T& out, int64_t low, int64_t high) {
+        return [=, this, &out](const toml::node& node) {
+            const auto value = node.value_exact<int64_t>();
+            if (!value || *value < low || *value > high) {
+                mistake(node, fmt::format("{} must be a whole number from {} to {}", key, low, high));
+            } else {
+                out = static_cast<T>(*value);
+            }
+        };
+    }
+
+    template <class T>
+    auto power_of_two(std::string_view key, T& out, int64_t low, int64_t high) {
+        return [=, this, &out](const toml::node& node) {
+            number(key, out, low, high)(node);
+            if (!error_ && !std::has_single_bit(out)) {
+                mistake(node, fmt::format("{} must be a power of two", key));
+            }
+        };
+    }
+
+    auto flag(std::string_view key, bool& out) {
+        return [=, this, &out](const toml::node& node) {
+            if (const auto value = node.value_exact<bool>()) {
+                out = *value;
+            } else {
+                mistake(node, fmt::format("{} must be true or false", key));
+            }
+        };
+    }
+
+    auto text(std::string_view key, std::string& out, std::set<std::string_view> allowed = {}) {
+        return [=, this, &out](const toml::node& node) {
+            const auto value = node.value_exact<std::string>();
+            if (!value || value->empty() || (!allowed.empty() && !allowed.contains(*value))) {
+                std::string list;
+                for (const auto& a : allowed) {
+                    list += fmt::format("{}\"{}\"", list.empty() ? " of " : ", ", a);
+                }
+                mistake(node, list.empty() ? fmt::format("{} must be a string, not empty", key)
+                                           : fmt::format("{} must be one{}", key, list));
+            } else {
+                out = *value;
+            }
+        };
+    }
+
+    auto each(std::string_view key, std::function<void(const toml::node&)> handler) {
+        return [=, this](const toml::node& node) {
+            const toml::array* array = node.as_array();
+            if (array == nullptr) {
+                mistake(node, fmt::format("{} must be a list: [...]", key));
+                return;
+            }
+            for (const auto& element : *array) {
+                if (!error_) {
+                    handler(element);
+                }
+            }
+        };
+    }
+
+    void mistake(const toml::node& node, const std::string& what) {
+        if (!error_) {
+            error_ = Error{fmt::format("{}:{}: {}", file_, node.source().begin.line, what), 0};
+        }
+    }
+    void mistake(const std::string& what) {
+        if (!error_) {
+            error_ = Error{fmt::format("{}: {}", file_, what), 0};
+        }
+    }
+    [[nodiscard]] const std::optional<Error>& error() const { return error_; }
+
+  private:
+    std::string file_;
+    std::optional<Error> error_;
+};
+
+void read_port(Reader& reader, const toml::node& node, Config& config) {
+    PortConfig port;
+    reader.table(node, "[[port]]",
+                 {{"name", reader.text("name", port.name)},
+                  {"queues", reader.number("queues", port.queues, 1, MILLRACE_MAX_QUEUES)},
+                  {"zero_copy", reader.flag("zero_copy", port.zero_copy)}});
+    if (reader.error()) {
+        return;
+    }
+    if (port.name.empty() || port.name.size() >= IFNAMSIZ) {
+        reader.mistake(node, fmt::format("[[port]] needs a name of 1 to {} characters", IFNAMSIZ - 1));
+    }
+    for (const PortConfig& other : config.ports) {
+        if (other.name == port.name) {
+            reader.mistake(node, fmt::format("port {} is listed twice", port.name));
+        }
+    }
+    config.ports.push_back(port);
+}
+
+void read_protocol(Reader& reader, const toml::node& node, std::vector<uint8_t>& out) {
+    if (const auto number = node.value_exact<int64_t>(); number && *number >= 0 && *number <= 255) {
+        out.push_back(static_cast<uint8_t>(*number));
+        return;
+    }
+    if (const auto name = node.value_exact<std::string>()) {
+        protoent storage{};
+        protoent* found = nullptr;
+        std::array<char, 1024> buffer{};
+        if (getprotobyname_r(name->c_str(), &storage, buffer.data(), buffer.size(), &found) == 0 &&
+            found != nullptr) {
+            out.push_back(static_cast<uint8_t>(found->p_proto));
+            return;
+        }
+    }
+    reader.mistake(node,
+                   "keep.protocols: each is a number from 0 to 255 or a name of /etc/protocols, as \"ospf\"");
+}
+
+void read_l4_port(Reader& reader, const toml::node& node, std::vector<std::pair<uint8_t, uint16_t>>& out) {
+    const std::string value = node.value_exact<std::string>().value_or("");
+    const bool tcp = value.starts_with("tcp/");
+    const bool udp = value.starts_with("udp/");
+    const std::string digits = value.substr(std::min<size_t>(4, value.size()));
+    if ((tcp || udp) && !digits.empty() && digits.size() <= 5 &&
+        digits.find_first_not_of("0123456789") == std::string::npos && std::stoul(digits) <= 65535) {
+        out.emplace_back(tcp ? IPPROTO_TCP : IPPROTO_UDP, static_cast<uint16_t>(std::stoul(digits)));
+        return;
+    }
+    reader.mistake(node, "keep.l4_ports: each is \"tcp/PORT\" or \"udp/PORT\", as \"tcp/179\"");
+}
+
+void read_prefix(Reader& reader, const toml::node& node, std::vector<Prefix>& out) {
+    const std::string value = node.value_exact<std::string>().value_or("");
+    if (const auto prefix = Prefix::parse(value)) {
+        out.push_back(*prefix);
+    } else {
+        reader.mistake(node, "keep.prefixes: each is a prefix without host bits, as \"192.0.2.0/24\"");
+    }
+}
+
+void read_root(Reader& reader, const toml::table& root, Config& c) {
+    std::string idle;
+    reader.table(
+        root, "the file",
+        {{"port", reader.each("port", [&](const toml::node& n) { read_port(reader, n, c); })},
+         {"workers",
+          [&](const toml::node& node) {
+              reader.table(node, "[workers]",
+                           {{"cores", reader.each("workers.cores",
+                                                  [&](const toml::node& n) {
+                                                      uint16_t core = 0;
+                                                      reader.number("workers.cores: each", core, 0, 1023)(n);
+                                                      c.workers.cores.push_back(core);
+                                                  })},
+                            {"idle", reader.text("workers.idle", idle, {"sleep", "spin"})},
+                            {"idle_after_us",
+                             reader.number("workers.idle_after_us", c.workers.idle_after_us, 0, 1000000)}});
+          }},
+         {"sizes",
+          [&](const toml::node& node) {
+              reader.table(
+                  node, "[sizes]",
+                  {{"mbufs", reader.number("sizes.mbufs", c.sizes.mbufs, 4096, 1 << 20)},
+                   {"ring", reader.power_of_two("sizes.ring", c.sizes.ring, 64, 16384)},
+                   {"punt_ring", reader.power_of_two("sizes.punt_ring", c.sizes.punt_ring, 32, 16384)},
+                   {"fib4_nodes", reader.number("sizes.fib4_nodes", c.sizes.fib4_nodes, 1, 1 << 23)},
+                   {"fib6_nodes", reader.number("sizes.fib6_nodes", c.sizes.fib6_nodes, 1, 1 << 23)},
+                   {"groups", reader.number("sizes.groups", c.sizes.groups, 16, 1 << 20)},
+                   {"adjacencies", reader.number("sizes.adjacencies", c.sizes.adjacencies, 16, 1 << 20)}});
+          }},
+         {"keep",
+          [&](const toml::node& node) {
+              reader.table(
+                  node, "[keep]",
+                  {{"prefixes",
+                    reader.each("keep.prefixes",
+                                [&](const toml::node& n) { read_prefix(reader, n, c.keep.prefixes); })},
+                   {"protocols",
+                    reader.each("keep.protocols",
+                                [&](const toml::node& n) { read_protocol(reader, n, c.keep.protocols); })},
+                   {"l4_ports", reader.each("keep.l4_ports", [&](const toml::node& n) {
+                        read_l4_port(reader, n, c.keep.l4_ports);
+                    })}});
+          }},
+         {"steering",
+          [&](const toml::node& node) {
+              reader.table(
+                  node, "[steering]",
+                  {{"pin_root", reader.text("steering.pin_root", c.steering.pin_root)},
+                   {"heartbeat_timeout_ms", reader.number("steering.heartbeat_timeout_ms",
+                                                          c.steering.heartbeat_timeout_ms, 50, 10000)}});
+          }},
+         {"control",
+          [&](const toml::node& node) {
+              reader.table(node, "[control]", {{"socket", reader.text("control.socket", c.control_socket)}});
+          }},
+         {"log", [&](const toml::node& node) {
+              reader.table(node, "[log]",
+                           {{"level", reader.text("log.level", c.log_level,
+                                                  {"trace", "debug", "info", "warn", "error"})}});
+          }}});
+    c.workers.idle = idle == "spin" ? IdlePolicy::spin : IdlePolicy::sleep;
+}
+
+// What only the whole can tell.
+void check_whole(Reader& reader, Config& c) {
+    if (c.ports.empty()) {
+        reader.mistake("no port; add at least one: [[port]] with name = \"eth0\"");
+    }
+    if (c.workers.cores.empty()) {
+        c.workers.cores.push_back(0);
+    }
+    const std::set<uint16_t> distinct(c.workers.cores.begin(), c.workers.cores.end());
+    if (distinct.size() != c.workers.cores.size()) {
+        reader.mistake("workers.cores: a core is listed twice");
+    }
+    for (const PortConfig& port : c.ports) {
+        if (port.queues < c.workers.cores.size()) {
+            reader.mistake(
+                fmt::format("port {} has {} queue(s) for {} workers; each worker needs a transmit queue of "
+                            "its own on every port: raise queues, or list fewer workers.cores",
+                            port.name, port.queues, c.workers.cores.size()));
+        }
+    }
+    size_t queues = 0;
+    for (const PortConfig& port : c.ports) {
+        queues += port.queues;
+    }
+    // The driver takes 2048 buffers for each fill ring, whatever ring says; up to a ring's worth is being
+    // sent.
+    const size_t needed = queues * (2048 + c.sizes.ring) + c.sizes.punt_ring;
+    if (c.sizes.mbufs < needed) {
+        reader.mistake(fmt::format("sizes.mbufs = {} is too small: {} queues need at least {}", c.sizes.mbufs,
+                                   queues, needed));
+    }
+    if (c.steering.pin_root.front() != '/' || c.control_socket.front() != '/') {
+        reader.mistake("steering.pin_root and control.socket must be absolute paths");
+    }
+}
+
+}  // namespace
+
+Result<Config> parse_config(std::string_view text, const std::string& name) {
+    try {
+        const toml::table root = toml::parse(text, name);
+        Config config;
+        Reader reader(name);
+        read_root(reader, root, config);
+        if (!reader.error()) {
+            check_whole(reader, config);
+        }
+        if (reader.error()) {
+            return tl::unexpected(*reader.error());
+        }
+        return config;
+    } catch (const toml::parse_error& e) {
+        return fail(fmt::format("{}:{}: {}", name, e.source().begin.line, e.description()));
+    }
+}
+
+Result<Config> load_config(const std::string& path) {
+    errno = 0;
+    std::ifstream file(path);
+    std::ostringstream content;
+    content << file.rdbuf();
+    if (!file) {
+        return fail(fmt::format("configuration file {} can't be read", path), errno);
+    }
+    return parse_config(content.str(), path);
+}
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/control/server.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+namespace millrace::dataplane {
+
+namespace {
+
+constexpr size_t max_request = 65536;       // bytes of one line
+constexpr size_t output_watermark = 65536;  // rows are made while less than this waits to be sent
+
+Result<sockaddr_un> address_of(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof(address.sun_path)) {
+        return fail(
+            fmt::format("control socket {}: path is longer than {}", path, sizeof(address.sun_path) - 1));
+    }
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    return address;
+}
+
+bool somebody_answers(const sockaddr_un& address) {
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool answers = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+    close(fd);
+    return answers;
+}
+
+std::string error_line(const std::string& what) {
+    return nlohmann::json{{"error", what}}.dump() + "\n";
+}
+
+}  // namespace
+
+Server::Client::~Client() {
+    handle.reset();
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+Result<std::unique_ptr<Server>> Server::listen(EventLoop& loop, const std::string& path) {
+    const auto address = address_of(path);
+    if (!address) {
+        return tl::unexpected(address.error());
+    }
+    std::error_code code;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), code);
+    if (code) {
+        return fail(fmt::format("control socket {}: its folder can't be made", path), code.value());
+    }
+    if (somebody_answers(*address)) {
+        return fail(fmt::format("control socket {}: another millraced is running", path));
+    }
+    unlink(path.c_str());
+    std::unique_ptr<Server> server(new Server(loop, path));
+    server->fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (server->fd_ < 0 || fchmod(server->fd_, 0660) < 0 ||
+        bind(server->fd_, reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) < 0 ||
+        chmod(path.c_str(), 0660) < 0 || ::listen(server->fd_, 16) < 0) {
+        return fail(fmt::format("control socket {}", path), errno);
+    }
+    auto handle = loop.on_io(server->fd_, EPOLLIN, [s = server.get()](uint32_t) { s->accept_client(); });
+    if (!handle) {
+        return tl::unexpected(handle.error());
+    }
+    server->handle_ = std::move(*handle);
+    return server;
+}
+
+Server::~Server() {
+    clients_.clear();
+    handle_.reset();
+    if (fd_ >= 0) {
+        close(fd_);
+        unlink(path_.c_str());
+    }
+}
+
+void Server::accept_client() {
+    const int fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+        return;
+    }
+    const auto client = clients_.emplace(clients_.end());
+    client->fd = fd;
+    auto handle = loop_.on_io(fd, EPOLLIN, [this, client](uint32_t events) {
+        if (!serve(*client, events)) {
+            clients_.erase(client);
+        }
+    });
+    if (!handle) {
+        spdlog::warn("control socket: {}", handle.error().text());
+        clients_.erase(client);
+        return;
+    }
+    client->handle = std::move(*handle);
+}
+
+bool Server::serve(Client& client, uint32_t events) {
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !receive(client)) {
+        return false;
+    }
+    produce(client);
+    if (!send_output(client)) {
+        return false;
+    }
+    const bool more = client.rows != nullptr || !client.output.empty();
+    client.handle->listen_for(more ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    return true;
+}
+
+bool Server::receive(Client& client) {
+    std::array<char, 4096> buffer;
+    const ssize_t n = recv(client.fd, buffer.data(), buffer.size(), 0);
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    client.input.append(buffer.data(), static_cast<size_t>(n));
+    if (client.input.size() > max_request) {
+        spdlog::warn("control socket: a request of over {} bytes; connection closed", max_request);
+        return false;
+    }
+    return n > 0;
+}
+
+void Server::begin(Client& client, const std::string& line) {
+    const auto request = nlohmann::json::parse(line, nullptr, false);
+    if (!request.is_object() || !request.contains("show") || !request["show"].is_string()) {
+        client.output +=
+            error_line("a request is one JSON object a line: {\"show\": NAME, \"arguments\": {...}}");
+        return;
+    }
+    const auto& name = request["show"].get_ref<const std::string&>();
+    const auto found = shows_.find(name);
+    if (found == shows_.end()) {
+        client.output += error_line(fmt::format("nothing is called '{}'", name));
+        return;
+    }
+    ShowArguments arguments;
+    if (request.contains("arguments") && request["arguments"].is_object()) {
+        for (const auto& [key, value] : request["arguments"].items()) {
+            arguments[key] = value.is_string() ? value.get<std::string>() : value.dump();
+        }
+    }
+    auto rows = found->second(arguments);
+    if (!rows) {
+        client.output += error_line(rows.error().text());
+        return;
+    }
+    client.rows = std::move(*rows);
+    client.row_count = 0;
+}
+
+void Server::produce(Client& client) {
+    std::string row;
+    while (client.output.size() < output_watermark) {
+        if (client.rows == nullptr) {
+            const auto newline = client.input.find('\n');
+            if (newline == std::string::npos) {
+                return;
+            }
+            const std::string line = client.input.substr(0, newline);
+            client.input.erase(0, newline + 1);
+            begin(client, line);
+        } else if (client.rows->next(row)) {
+            client.output += "{\"row\":" + row + "}\n";
+            ++client.row_count;
+        } else {
+            client.output += fmt::format("{{\"end\":{{\"rows\":{}}}}}\n", client.row_count);
+            client.rows.reset();
+        }
+    }
+}
+
+bool Server::send_output(Client& client) {
+    if (client.output.empty()) {
+        return true;
+    }
+    const ssize_t n = send(client.fd, client.output.data(), client.output.size(), MSG_NOSIGNAL);
+    if (n < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    client.output.erase(0, static_cast<size_t>(n));
+    return true;
+}
+
+}  // namespace millrace::dataplane

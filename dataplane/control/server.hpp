@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The daemon's end of the operator's socket. Newline-delimited JSON over a UNIX stream socket:
+//
+//   request   {"show": "routes", "arguments": {"family": "ipv4"}}
+//   answer    {"row": {...}}            any number of these
+//             {"end": {"rows": 2}}      or {"error": "one line"} instead, at any point
+//
+// Requests of one connection are answered in order. Rows are made as the client takes them, so an answer of
+// any length holds up neither the daemon nor its memory.
+#pragma once
+
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "dataplane/control/event_loop.hpp"
+#include "millrace/rows.hpp"
+
+namespace millrace::dataplane {
+
+class Server {
+  public:
+    // Binds path (its folder is made), mode 0660. Error when a live daemon answers there. Control thread,
+    // like all that follows. loop outlives the server.
+    static Result<std::unique_ptr<Server>> listen(EventLoop& loop, const std::string& path);
+    ~Server();
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    // What `show NAME` is answered from.
+    void add_show(std::string name, RowOpener opener) { shows_[std::move(name)] = std::move(opener); }
+
+  private:
+    struct Client {
+        int fd = -1;
+        EventLoop::Handle handle;
+        std::string input;
+        std::string output;
+        std::unique_ptr<RowSource> rows;
+        uint64_t row_count = 0;
+        ~Client();
+    };
+    Server(EventLoop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
+    void accept_client();
+    // false: the connection has ended.
+    bool serve(Client& client, uint32_t events);
+    bool receive(Client& client);
+    void produce(Client& client);
+    void begin(Client& client, const std::string& line);
+    bool send_output(Client& client);
+
+    EventLoop& loop_;
+    std::string path_;
+    int fd_ = -1;
+    EventLoop::Handle handle_;
+    std::list<Client> clients_;
+    std::map<std::string, RowOpener, std::less<>> shows_;
+};
+
+}  // namespace millrace::dataplane

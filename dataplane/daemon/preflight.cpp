@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/daemon/preflight.hpp"
+
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sched.h>
+#include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <optional>
+
+namespace millrace::dataplane {
+
+namespace {
+
+class ControlSocket {
+  public:
+    ControlSocket() : fd_(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {}
+    ~ControlSocket() { close(fd_); }
+    ControlSocket(const ControlSocket&) = delete;
+    ControlSocket& operator=(const ControlSocket&) = delete;
+    [[nodiscard]] bool call(unsigned long request, const std::string& port, ifreq& argument) const {
+        port.copy(argument.ifr_name, IFNAMSIZ - 1);
+        return ioctl(fd_, request, &argument) == 0;
+    }
+
+  private:
+    int fd_;
+};
+
+Status check_port(const ControlSocket& socket, const PortConfig& port) {
+    if (if_nametoindex(port.name.c_str()) == 0) {
+        return fail(fmt::format("port {}: no such netdev; 'ip link' lists them", port.name));
+    }
+    ifreq request{};
+    if (socket.call(SIOCGIFHWADDR, port.name, request) && request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
+        return fail(
+            fmt::format("port {}: not an Ethernet netdev; remove it from the configuration", port.name));
+    }
+    // A driver that can't tell its channels is taken at its word when the socket is opened.
+    ethtool_channels channels{};
+    channels.cmd = ETHTOOL_GCHANNELS;
+    request.ifr_data = reinterpret_cast<char*>(&channels);
+    if (socket.call(SIOCETHTOOL, port.name, request)) {
+        const uint32_t have = channels.combined_count + channels.rx_count;
+        if (have > 0 && have < port.queues) {
+            return fail(fmt::format("port {}: queues = {}, but the netdev has {}; lower it, or 'ethtool -L'",
+                                    port.name, port.queues, have));
+        }
+        if (have > port.queues) {
+            spdlog::warn(
+                "port {}: {} of its {} queues are served, what arrives on the others stays in the kernel; "
+                "raise queues, or 'ethtool -L'",
+                port.name, port.queues, have);
+        }
+    }
+    return {};
+}
+
+Status check_kernel() {
+    const int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno == EAFNOSUPPORT ? fail("the kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)")
+                                     : fail("AF_XDP sockets", errno);
+    }
+    close(fd);
+    if (access("/dev/net/tun", R_OK | W_OK) != 0) {
+        return fail("/dev/net/tun can't be used (CONFIG_TUN); 'modprobe tun' may help", errno);
+    }
+    return {};
+}
+
+Status check_cores(const std::vector<uint16_t>& cores) {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    sched_getaffinity(0, sizeof(allowed), &allowed);
+    for (const uint16_t core : cores) {
+        if (core >= CPU_SETSIZE || !CPU_ISSET(core, &allowed)) {
+            return fail(
+                fmt::format("workers.cores: there is no core {} for this process; 'nproc' and 'taskset -p' "
+                            "tell what there is",
+                            core));
+        }
+    }
+    return {};
+}
+
+void warn_unless_forwarding(const char* path, const char* what) {
+    std::string value;
+    std::ifstream(path) >> value;
+    if (value == "0") {
+        spdlog::warn(
+            "{} forwarding is off in the kernel ({}): set it to 1, or what the fast path leaves to the "
+            "kernel is lost",
+            what, path);
+    }
+}
+
+}  // namespace
+
+Status preflight(const Config& config) {
+    if (geteuid() != 0) {
+        return fail("must run as root: it opens AF_XDP sockets and makes TAP devices");
+    }
+    if (auto kernel = check_kernel(); !kernel) {
+        return kernel;
+    }
+    const ControlSocket socket;
+    for (const PortConfig& port : config.ports) {
+        if (auto checked = check_port(socket, port); !checked) {
+            return checked;
+        }
+    }
+    if (auto cores = check_cores(config.workers.cores); !cores) {
+        return cores;
+    }
+    warn_unless_forwarding("/proc/sys/net/ipv4/ip_forward", "IPv4");
+    warn_unless_forwarding("/proc/sys/net/ipv6/conf/all/forwarding", "IPv6");
+    return {};
+}
+
+}  // namespace millrace::dataplane

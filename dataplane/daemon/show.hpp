@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the daemon itself can tell the operator. Control thread; what is given outlives the openers.
+#pragma once
+
+#include "dataplane/daemon/steering.hpp"
+#include "dataplane/forward/worker_set.hpp"
+#include "dataplane/port/af_xdp_port.hpp"
+#include "dataplane/punt/punter.hpp"
+#include "millrace/rows.hpp"
+
+namespace millrace::dataplane {
+
+// The running parts that have something to show.
+struct Running {
+    const std::vector<AfXdpPort>& ports;
+    const Tables& tables;
+    const WorkerSet& workers;
+    const Punter& punter;
+    const Steering& steering;
+};
+
+// {"port","ifindex","mac","mtu","usable","queues","xdp_mode","xsk_mode","rx_packets","rx_bytes","tx_packets",
+//  "tx_bytes","punted_packets","xsk_rx_dropped","xsk_rx_ring_full","xsk_fill_ring_empty","xsk_tx_invalid"}
+RowOpener show_ports(Running running);
+// By ingress port, every reason: {"port","reason","packets","text"}
+RowOpener show_counters(Running running);
+// By port, every reason of its classifier: {"port","reason","packets","bytes","text"}
+RowOpener show_steering(Running running);
+
+// Packets of an ingress port under a reason, of workers and punter together. Any thread.
+uint64_t packets(const Running& running, PortId port, Reason reason);
+
+}  // namespace millrace::dataplane

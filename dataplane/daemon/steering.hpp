@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The classifiers of all ports, as the daemon drives them.
+#pragma once
+
+#include <vector>
+
+#include "millrace/config.hpp"
+#include "millrace/result.hpp"
+#include "steering_bpf/port.hpp"
+
+namespace millrace::dataplane {
+
+class Steering {
+  public:
+    // Opens every port's maps, and writes policy and limits there with the port disabled: until enable(true),
+    // all traffic stays in the kernel, whatever an earlier daemon has left behind. Control thread, but
+    // beat(), counters().
+    static Result<Steering> open(const Config& config);
+
+    Status enable(bool on);
+    void set_mac(PortId port, const MacAddress& mac);
+    void set_local(const IpAddress& address, bool present);
+    // Any thread. Now, for all ports.
+    void beat();
+
+    [[nodiscard]] steering::Mode mode(PortId port) const { return ports_[raw(port)].mode(); }
+    [[nodiscard]] Result<steering::Counters> counters(PortId port) const {
+        return ports_[raw(port)].counters();
+    }
+
+  private:
+    Steering() = default;
+    std::vector<steering::PortMaps> ports_;  // by PortId
+};
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/daemon/telemetry.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include "dataplane/port/dpdk_compat.hpp"
+
+namespace millrace::dataplane {
+
+namespace {
+
+// DPDK's callback has no argument of ours.
+const Running* registered = nullptr;
+
+// Runs on DPDK's telemetry thread; reads counters only.
+int counters(const char*, const char*, rte_tel_data* out) {
+    rte_tel_data_start_dict(out);
+    for (size_t p = 0; p < registered->ports.size(); ++p) {
+        rte_tel_data* reasons = rte_tel_data_alloc();
+        if (reasons == nullptr) {
+            return -1;
+        }
+        rte_tel_data_start_dict(reasons);
+        for (unsigned r = 0; r < reason_count; ++r) {
+            const auto reason = static_cast<Reason>(r);
+            const uint64_t value = packets(*registered, PortId{static_cast<uint16_t>(p)}, reason);
+            compat::telemetry_add(reasons, std::string(name(reason)).c_str(), value);
+        }
+        rte_tel_data_add_dict_container(out, registered->ports[p].name().c_str(), reasons, 0);
+    }
+    return 0;
+}
+
+}  // namespace
+
+void register_telemetry(const Running& running) {
+    registered = &running;
+    if (rte_telemetry_register_cmd("/millrace/counters", counters,
+                                   "Packets by ingress port and reason. Takes no parameters") != 0) {
+        spdlog::warn("DPDK telemetry: /millrace/counters could not be registered");
+    }
+}
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/fib/adjacency_table.hpp"
+
+namespace millrace::dataplane {
+
+// Twice as many entries as ids: a replaced entry is in use until its grace period ends. Should a burst of
+// changes use them up, take_entry() says 0, and the next hop punts until the next change.
+AdjacencyTable::AdjacencyTable(uint32_t limit, Quiescence& quiescence)
+    : quiescence_(quiescence), current_(limit), entries_(size_t{limit} * 2) {
+    if (entries_.valid()) {
+        entries_[0] = Adjacency{};
+    }
+}
+
+AdjacencyId AdjacencyTable::create() {
+    if (!free_ids_.empty()) {
+        const uint32_t id = free_ids_.back();
+        free_ids_.pop_back();
+        return AdjacencyId{id};
+    }
+    return next_id_ < current_.size() ? AdjacencyId{next_id_++} : AdjacencyId{0};
+}
+
+uint32_t AdjacencyTable::take_entry() {
+    if (!free_entries_.empty()) {
+        const uint32_t entry = free_entries_.back();
+        free_entries_.pop_back();
+        return entry;
+    }
+    return next_entry_ < entries_.size() ? next_entry_++ : 0;
+}
+
+void AdjacencyTable::retire_entry(uint32_t entry) {
+    if (entry != 0) {
+        quiescence_.retire([this, entry] { free_entries_.push_back(entry); });
+    }
+}
+
+void AdjacencyTable::set(AdjacencyId id, const Adjacency& value) {
+    if (raw(id) == 0) {
+        return;
+    }
+    const uint32_t old = current_[raw(id)];
+    const uint32_t entry = take_entry();
+    if (entry != 0) {
+        entries_[entry] = value;
+    }
+    store_shared(current_[raw(id)], entry);
+    retire_entry(old);
+}
+
+void AdjacencyTable::destroy(AdjacencyId id) {
+    if (raw(id) == 0) {
+        return;
+    }
+    retire_entry(current_[raw(id)]);
+    store_shared(current_[raw(id)], 0U);
+    quiescence_.retire([this, id] { free_ids_.push_back(raw(id)); });
+}
+
+}  // namespace millrace::dataplane

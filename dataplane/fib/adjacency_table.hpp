@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Adjacencies: how to reach a next hop right now. An id is stable for as long as the next hop is in use; what
+// it says is an immutable entry that one store replaces, however many groups and prefixes lead to it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "dataplane/fib/quiescence.hpp"
+#include "dataplane/fib/shared.hpp"
+#include "millrace/reason.hpp"
+#include "millrace/types.hpp"
+
+namespace millrace::dataplane {
+
+struct alignas(32) Adjacency {
+    std::array<uint8_t, 12> l2{};               // destination and source MAC, as they go on the wire
+    uint32_t mtu = 0;                           // bytes of layer 3
+    uint16_t port = 0;                          // PortId
+    Reason reason = Reason::punt_no_neighbour;  // forwarded = usable
+};
+static_assert(sizeof(Adjacency) == 32);
+
+class AdjacencyTable {
+  public:
+    // limit: ids that can exist at a time.
+    AdjacencyTable(uint32_t limit, Quiescence& quiescence);
+    [[nodiscard]] bool valid() const { return current_.valid() && entries_.valid(); }
+
+    // Control thread. Id 0 is never given out: create() returns it when the limit is reached, and it stays
+    // "not resolved" whatever is set.
+    AdjacencyId create();
+    void set(AdjacencyId id, const Adjacency& value);
+    void destroy(AdjacencyId id);
+
+    // Any worker that is online. id: below the limit.
+    [[nodiscard]] const Adjacency& get(uint32_t id) const { return entries_[load_shared(current_[id])]; }
+
+  private:
+    uint32_t take_entry();
+    void retire_entry(uint32_t entry);
+
+    Quiescence& quiescence_;
+    ReservedArray<uint32_t> current_;   // id -> entry; read by workers
+    ReservedArray<Adjacency> entries_;  // immutable once published; entry 0 = not resolved
+    std::vector<uint32_t> free_ids_;
+    std::vector<uint32_t> free_entries_;
+    uint32_t next_id_ = 1;
+    uint32_t next_entry_ = 1;
+};
+
+}  // namespace millrace::dataplane

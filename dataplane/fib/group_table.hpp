@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Nexthop groups: what a FIB value stands for. A group of one names its adjacency; a larger one has a table
+// of buckets, filled by weight, that a flow hash selects from. A member that goes gives up its own buckets
+// only, so the flows of the others stay where they are (RFC 2992 names the cost of doing otherwise).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "dataplane/fib/quiescence.hpp"
+#include "dataplane/fib/shared.hpp"
+#include "millrace/sink.hpp"
+
+namespace millrace::dataplane {
+
+// One word, so that a reader never sees half of a change.
+struct Group {
+    uint64_t word = 0;
+
+    static Group punt_or_drop(Reason reason) { return {static_cast<uint64_t>(reason)}; }
+    static Group of_one(AdjacencyId id) { return {uint64_t{raw(id)} << 32}; }
+    static Group of_many(uint32_t first_bucket, uint32_t bucket_mask) {
+        return {(uint64_t{first_bucket} << 32) | (uint64_t{bucket_mask} << 8)};
+    }
+    [[nodiscard]] Reason reason() const { return static_cast<Reason>(word & 0xff); }
+    [[nodiscard]] uint32_t bucket_mask() const { return static_cast<uint32_t>(word >> 8) & 0xffffff; }
+    [[nodiscard]] uint32_t first() const { return static_cast<uint32_t>(word >> 32); }
+};
+static_assert(static_cast<uint8_t>(Reason::forwarded) == 0, "a group of members has reason 0");
+
+class GroupTable {
+  public:
+    GroupTable(uint32_t limit, Quiescence& quiescence);
+    [[nodiscard]] bool valid() const { return groups_.valid() && buckets_.valid(); }
+
+    // Control thread. Id 0 is "no route", never given out; create() returns it when the limit is reached, and
+    // it stays punt whatever is set.
+    GroupId create();
+    void set(GroupId id, const GroupState& state);
+    void destroy(GroupId id);
+
+    // Any worker that is online. id: a FIB value.
+    [[nodiscard]] Group get(uint32_t id) const { return {load_shared(groups_[id].word)}; }
+    // hash: of the flow. Returns an adjacency's id. group.reason() must be forwarded.
+    [[nodiscard]] uint32_t select(Group group, uint32_t hash) const {
+        const uint32_t mask = group.bucket_mask();
+        return mask == 0 ? group.first() : load_shared(buckets_[group.first() + (hash & mask)]);
+    }
+
+  private:
+    static uint32_t bucket_count(size_t members);
+    void fill(uint32_t first, uint32_t count, std::span<const GroupMember> members);
+    void retire_buckets(Group old);
+
+    Quiescence& quiescence_;
+    ReservedArray<Group> groups_;
+    ReservedArray<uint32_t> buckets_;
+    std::vector<uint32_t> free_ids_;
+    std::map<uint32_t, std::vector<uint32_t>> free_buckets_;  // count -> firsts
+    uint32_t next_id_ = 1;
+    uint32_t next_bucket_ = 0;
+};
+
+}  // namespace millrace::dataplane

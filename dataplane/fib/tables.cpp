@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/fib/tables.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+namespace millrace::dataplane {
+
+Result<std::unique_ptr<Tables>> Tables::create(const std::vector<PortConfig>& ports, const SizeConfig& sizes,
+                                               unsigned max_workers) {
+    std::unique_ptr<Tables> tables(new Tables(ports, sizes, max_workers));
+    if (!tables->fib4_.valid() || !tables->fib6_.valid() || !tables->groups_.valid() ||
+        !tables->adjacencies_.valid()) {
+        return fail(
+            "no address space for the tables; lower [sizes] fib4_nodes, fib6_nodes, groups, adjacencies");
+    }
+    return tables;
+}
+
+Tables::Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers)
+    : quiescence_(max_workers),
+      fib4_(Family::ipv4, sizes.fib4_nodes, quiescence_),
+      fib6_(Family::ipv6, sizes.fib6_nodes, quiescence_),
+      groups_(sizes.groups, quiescence_),
+      adjacencies_(sizes.adjacencies, quiescence_) {
+    for (size_t i = 0; i < ports.size(); ++i) {
+        ports_[ports[i].name] = PortId{static_cast<uint16_t>(i)};
+    }
+}
+
+const Interface* Tables::interface_of(PortId port) const {
+    for (const auto& [ifindex, interface] : interfaces_) {
+        const auto found = ports_.find(interface.port);
+        if (found != ports_.end() && found->second == port) {
+            return &interface;
+        }
+    }
+    return nullptr;
+}
+
+void Tables::set_interface(const Interface& interface) {
+    interfaces_[interface.ifindex] = interface;
+    for (const AdjacencyId id : users_[interface.ifindex]) {
+        publish(id, states_[id]);
+    }
+    const auto port = ports_.find(interface.port);
+    if (port != ports_.end() && observers_.interface_changed) {
+        observers_.interface_changed(port->second, interface);
+    }
+}
+
+void Tables::remove_interface(Ifindex ifindex) {
+    interfaces_.erase(ifindex);
+    for (const AdjacencyId id : users_[ifindex]) {
+        publish(id, states_[id]);
+    }
+}
+
+void Tables::add_local(const IpAddress& address) {
+    if (observers_.local_changed) {
+        observers_.local_changed(address, true);
+    }
+}
+
+void Tables::remove_local(const IpAddress& address) {
+    if (observers_.local_changed) {
+        observers_.local_changed(address, false);
+    }
+}
+
+AdjacencyId Tables::create_adjacency() {
+    const AdjacencyId id = adjacencies_.create();
+    if (raw(id) == 0) {
+        spdlog::error("no adjacency left: a next hop is left to the kernel; raise [sizes] adjacencies");
+    }
+    return id;
+}
+
+void Tables::publish(AdjacencyId id, const AdjacencyState& state) {
+    Adjacency value;
+    value.reason = state.reason;
+    const auto found = interfaces_.find(state.ifindex);
+    if (found == interfaces_.end()) {
+        value.reason = Reason::punt_unmanaged;
+    } else if (state.reason == Reason::forwarded) {
+        const Interface& interface = found->second;
+        const auto port = ports_.find(interface.port);
+        if (port == ports_.end()) {
+            value.reason = Reason::punt_unmanaged;
+        } else if (!interface.usable) {
+            value.reason = Reason::punt_link_down;
+        } else {
+            std::copy_n(state.destination.bytes.begin(), 6, value.l2.begin());
+            std::copy_n(interface.mac.bytes.begin(), 6, value.l2.begin() + 6);
+            value.mtu = interface.mtu;
+            value.port = raw(port->second);
+        }
+    }
+    adjacencies_.set(id, value);
+}
+
+void Tables::set_adjacency(AdjacencyId id, const AdjacencyState& state) {
+    const auto old = states_.find(id);
+    if (old != states_.end() && old->second.ifindex != state.ifindex) {
+        users_[old->second.ifindex].erase(id);
+    }
+    states_[id] = state;
+    users_[state.ifindex].insert(id);
+    publish(id, state);
+}
+
+void Tables::destroy_adjacency(AdjacencyId id) {
+    const auto found = states_.find(id);
+    if (found != states_.end()) {
+        users_[found->second.ifindex].erase(id);
+        states_.erase(found);
+    }
+    adjacencies_.destroy(id);
+}
+
+GroupId Tables::create_group() {
+    const GroupId id = groups_.create();
+    if (id == no_route) {
+        spdlog::error("no nexthop group left: its routes are left to the kernel; raise [sizes] groups");
+    }
+    return id;
+}
+
+void Tables::set_group(GroupId id, const GroupState& state) {
+    groups_.set(id, state);
+}
+
+void Tables::destroy_group(GroupId id) {
+    groups_.destroy(id);
+}
+
+void Tables::set_route(TableId table, const Prefix& prefix, GroupId group) {
+    if (table != main_table) {
+        return;  // one table today; the ingress interface will say which one is asked
+    }
+    LpmTrie& trie = fib(prefix.address.family);
+    const uint64_t before = trie.overflowed();
+    if (!trie.insert(prefix, raw(group)) && trie.overflowed() != before) {
+        spdlog::error("{}: the FIB is full, its addresses are left to the kernel; raise [sizes] fib{}_nodes",
+                      prefix.text(), raw(prefix.address.family));
+    }
+}
+
+void Tables::remove_route(TableId table, const Prefix& prefix) {
+    if (table == main_table) {
+        fib(prefix.address.family).remove(prefix);
+    }
+}
+
+void Tables::commit() {
+    quiescence_.close_batch();
+}
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// All that workers read to forward a packet: FIBs, groups, adjacencies. Written by the control thread through
+// ForwardingSink.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "dataplane/fib/adjacency_table.hpp"
+#include "dataplane/fib/group_table.hpp"
+#include "dataplane/fib/lpm_trie.hpp"
+#include "dataplane/fib/quiescence.hpp"
+#include "millrace/config.hpp"
+#include "millrace/result.hpp"
+#include "millrace/sink.hpp"
+
+namespace millrace::dataplane {
+
+class Tables final : public ForwardingSink {
+  public:
+    // ports: names in the order of their PortId. Error when the memory can't be reserved.
+    static Result<std::unique_ptr<Tables>> create(const std::vector<PortConfig>& ports,
+                                                  const SizeConfig& sizes, unsigned max_workers);
+
+    // What main wants to hear of as well; called on the control thread, after the tables have changed.
+    struct Observers {
+        std::function<void(PortId, const Interface&)> interface_changed;
+        std::function<void(const IpAddress&, bool present)> local_changed;
+    };
+    void observe(Observers observers) { observers_ = std::move(observers); }
+
+    // ForwardingSink; control thread.
+    void set_interface(const Interface& interface) override;
+    void remove_interface(Ifindex ifindex) override;
+    void add_local(const IpAddress& address) override;
+    void remove_local(const IpAddress& address) override;
+    AdjacencyId create_adjacency() override;
+    void set_adjacency(AdjacencyId id, const AdjacencyState& state) override;
+    void destroy_adjacency(AdjacencyId id) override;
+    GroupId create_group() override;
+    void set_group(GroupId id, const GroupState& state) override;
+    void destroy_group(GroupId id) override;
+    void set_route(TableId table, const Prefix& prefix, GroupId group) override;
+    void remove_route(TableId table, const Prefix& prefix) override;
+    void commit() override;
+
+    // Workers.
+    [[nodiscard]] const LpmTrie& fib4() const { return fib4_; }
+    [[nodiscard]] const LpmTrie& fib6() const { return fib6_; }
+    [[nodiscard]] const GroupTable& groups() const { return groups_; }
+    [[nodiscard]] const AdjacencyTable& adjacencies() const { return adjacencies_; }
+    [[nodiscard]] Quiescence& quiescence() { return quiescence_; }
+
+    // Control thread: the interface on a port, nullptr while the kernel has none.
+    [[nodiscard]] const Interface* interface_of(PortId port) const;
+
+  private:
+    Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers);
+    void publish(AdjacencyId id, const AdjacencyState& state);
+    [[nodiscard]] LpmTrie& fib(Family family) { return family == Family::ipv4 ? fib4_ : fib6_; }
+
+    Quiescence quiescence_;
+    LpmTrie fib4_;
+    LpmTrie fib6_;
+    GroupTable groups_;
+    AdjacencyTable adjacencies_;
+    std::map<std::string, PortId, std::less<>> ports_;
+    std::map<Ifindex, Interface> interfaces_;
+    std::unordered_map<AdjacencyId, AdjacencyState> states_;
+    std::map<Ifindex, std::set<AdjacencyId>> users_;  // adjacencies over an interface
+    Observers observers_;
+};
+
+}  // namespace millrace::dataplane

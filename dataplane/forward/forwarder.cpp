@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/forward/forwarder.hpp"
+
+#include <rte_ethdev.h>
+#include <rte_prefetch.h>
+
+#include <utility>
+
+#include "dataplane/forward/flow_hash.hpp"
+#include "dataplane/forward/ip_input.hpp"
+
+namespace millrace::dataplane {
+
+namespace {
+constexpr unsigned prefetch_ahead = 4;
+
+Reason check(const rte_mbuf* frame, IpPacket& packet) {
+    const auto* data = rte_pktmbuf_mtod(frame, const uint8_t*);
+    const uint32_t length = rte_pktmbuf_data_len(frame);
+    if (length < ethernet_header) {
+        return Reason::drop_truncated;
+    }
+    switch (read16(data + 12)) {
+        case 0x0800:
+            return check_ipv4(data + ethernet_header, length - ethernet_header, packet);
+        case 0x86dd:
+            return check_ipv6(data + ethernet_header, length - ethernet_header, packet);
+        default:
+            return Reason::punt_not_ip;
+    }
+}
+}  // namespace
+
+Forwarder::Forwarder(Tables& tables, std::vector<TxQueue> tx, rte_ring* punt_ring, WorkerCounters& counters)
+    : tables_(tables), tx_(std::move(tx)), punt_ring_(punt_ring), counters_(counters), out_(tx_.size()) {
+    out_ports_.reserve(tx_.size());
+}
+
+void Forwarder::discard(rte_mbuf* frame, Reason reason) {
+    ++reasons_[static_cast<unsigned>(reason)];
+    rte_pktmbuf_free(frame);
+}
+
+void Forwarder::punt_or_discard(rte_mbuf* frame, Reason reason) {
+    if (is_drop(reason)) {
+        discard(frame, reason);
+        return;
+    }
+    frame->port = ingress_;
+    punt_reasons_[punt_count_] = reason;
+    punt_[punt_count_++] = frame;
+}
+
+void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_value) {
+    const Group group = tables_.groups().get(fib_value);
+    if (group.reason() != Reason::forwarded) {
+        punt_or_discard(frame, group.reason());
+        return;
+    }
+    auto* data = rte_pktmbuf_mtod(frame, uint8_t*);
+    uint8_t* ip = data + ethernet_header;
+    const uint32_t hash = group.bucket_mask() == 0 ? 0 : flow_hash(ip, packet);
+    const Adjacency& adjacency = tables_.adjacencies().get(tables_.groups().select(group, hash));
+    if (adjacency.reason != Reason::forwarded) {
+        punt_or_discard(frame, adjacency.reason);
+        return;
+    }
+    if (packet.length > adjacency.mtu) {
+        punt_or_discard(frame, Reason::punt_too_big);
+        return;
+    }
+    if (adjacency.port == ingress_) {
+        punt_or_discard(frame, Reason::punt_hairpin);
+        return;
+    }
+    std::memcpy(data, adjacency.l2.data(), adjacency.l2.size());
+    if (packet.is_ipv6) {
+        decrement_hop_limit_ipv6(ip);
+    } else {
+        decrement_ttl_ipv4(ip);
+    }
+    // What follows the packet is padding of the ingress link, not ours to send (RFC 894).
+    frame->data_len = static_cast<uint16_t>(ethernet_header + packet.length);
+    frame->pkt_len = frame->data_len;
+
+    Pending& pending = out_[adjacency.port];
+    if (pending.count == 0) {
+        out_ports_.push_back(adjacency.port);
+    }
+    pending.frames[pending.count++] = frame;
+}
+
+void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
+    while (frames.size() > burst_size) {
+        process(frames.first(burst_size), ingress);
+        frames = frames.subspan(burst_size);
+    }
+    ingress_ = raw(ingress);
+    reasons_.fill(0);
+    PortCounters& counters = counters_.port[ingress_];
+    uint64_t bytes = 0;
+
+    std::array<IpPacket, burst_size> packets;
+    std::array<rte_mbuf*, burst_size> good{};
+    std::array<const uint8_t*, burst_size> keys{};
+    // IPv4 from the front, IPv6 from the back: each family is looked up with one call.
+    unsigned v4 = 0;
+    unsigned v6 = burst_size;
+
+    for (size_t i = 0; i < frames.size() && i < prefetch_ahead; ++i) {
+        rte_prefetch0(rte_pktmbuf_mtod(frames[i], const void*));
+    }
+    for (size_t i = 0; i < frames.size(); ++i) {
+        if (i + prefetch_ahead < frames.size()) {
+            rte_prefetch0(rte_pktmbuf_mtod(frames[i + prefetch_ahead], const void*));
+        }
+        rte_mbuf* frame = frames[i];
+        bytes += rte_pktmbuf_pkt_len(frame);
+        IpPacket packet;
+        const Reason reason = check(frame, packet);
+        if (reason != Reason::forwarded) [[unlikely]] {
+            punt_or_discard(frame, reason);
+            continue;
+        }
+        const unsigned slot = packet.is_ipv6 ? --v6 : v4++;
+        packets[slot] = packet;
+        good[slot] = frame;
+        keys[slot] = packet.destination;
+    }
+    std::array<uint32_t, burst_size> values;
+    if (v4 > 0) {
+        tables_.fib4().lookup_bulk({keys.data(), v4}, values.data());
+        for (unsigned i = 0; i < v4; ++i) {
+            forward(good[i], packets[i], values[i]);
+        }
+    }
+    if (v6 < burst_size) {
+        tables_.fib6().lookup_bulk({keys.data() + v6, burst_size - v6}, values.data() + v6);
+        for (unsigned i = burst_size; i-- > v6;) {  // backwards is the order of arrival
+            forward(good[i], packets[i], values[i]);
+        }
+    }
+    flush_tx();
+    flush_punt();
+
+    counters.rx_packets.add(frames.size());
+    counters.rx_bytes.add(bytes);
+    for (unsigned r = 0; r < reason_count; ++r) {
+        if (reasons_[r] != 0) {
+            counters.by_reason[r].add(reasons_[r]);
+        }
+    }
+}
+
+void Forwarder::flush_tx() {
+    for (const uint16_t port : out_ports_) {
+        Pending& pending = out_[port];
+        uint64_t bytes = 0;
+        for (uint16_t i = 0; i < pending.count; ++i) {
+            bytes += rte_pktmbuf_pkt_len(pending.frames[i]);
+        }
+        const uint16_t sent =
+            rte_eth_tx_burst(tx_[port].device, tx_[port].queue, pending.frames.data(), pending.count);
+        reasons_[static_cast<unsigned>(Reason::forwarded)] += sent;
+        for (uint16_t i = sent; i < pending.count; ++i) {
+            bytes -= rte_pktmbuf_pkt_len(pending.frames[i]);
+            discard(pending.frames[i], Reason::drop_tx_full);
+        }
+        counters_.port[port].tx_packets.add(sent);
+        counters_.port[port].tx_bytes.add(bytes);
+        pending.count = 0;
+    }
+    out_ports_.clear();
+}
+
+void Forwarder::flush_punt() {
+    if (punt_count_ == 0) {
+        return;
+    }
+    const unsigned taken =
+        rte_ring_enqueue_burst(punt_ring_, reinterpret_cast<void**>(punt_.data()), punt_count_, nullptr);
+    for (unsigned i = 0; i < taken; ++i) {
+        ++reasons_[static_cast<unsigned>(punt_reasons_[i])];
+    }
+    for (unsigned i = taken; i < punt_count_; ++i) {
+        discard(punt_[i], Reason::drop_punt_full);
+    }
+    punt_count_ = 0;
+}
+
+}  // namespace millrace::dataplane

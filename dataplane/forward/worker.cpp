@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/forward/worker.hpp"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace millrace::dataplane {
+
+Worker::Worker(unsigned index, std::vector<RxQueue> rx, Forwarder& forwarder, Quiescence& quiescence,
+               WorkerCounters& counters, const WorkerConfig& config)
+    : index_(index),
+      rx_(std::move(rx)),
+      forwarder_(forwarder),
+      quiescence_(quiescence),
+      counters_(counters),
+      may_sleep_(config.idle == IdlePolicy::sleep &&
+                 std::all_of(rx_.begin(), rx_.end(), [](const RxQueue& q) { return q.poll_fd >= 0; })),
+      idle_cycles_(rte_get_tsc_hz() / 1000000 * config.idle_after_us) {
+    for (const RxQueue& q : rx_) {
+        poll_.push_back({q.poll_fd, POLLIN, 0});
+    }
+}
+
+uint64_t Worker::poll_queues() {
+    uint64_t received = 0;
+    std::array<rte_mbuf*, burst_size> frames;
+    for (const RxQueue& q : rx_) {
+        const uint16_t n = rte_eth_rx_burst(q.device, q.queue, frames.data(), burst_size);
+        if (n > 0) {
+            forwarder_.process({frames.data(), n}, q.port);
+            received += n;
+        }
+    }
+    return received;
+}
+
+void Worker::sleep() {
+    quiescence_.offline(index_);
+    counters_.sleeps.add(1);
+    poll(poll_.data(), poll_.size(), sleep_ms);
+    quiescence_.online(index_);
+}
+
+void Worker::run() {
+    quiescence_.add_worker(index_);
+    quiescence_.online(index_);
+    uint64_t last_busy = rte_rdtsc();
+    while (!stop_.load(std::memory_order_relaxed)) {
+        counters_.loops.add(1);
+        if (poll_queues() > 0) {
+            last_busy = 0;
+        } else if (last_busy == 0) {
+            last_busy = rte_rdtsc();  // idle from here
+        } else if (may_sleep_ && rte_rdtsc() - last_busy > idle_cycles_) {
+            sleep();
+            last_busy = 0;
+        }
+        quiescence_.quiescent(index_);
+    }
+    quiescence_.offline(index_);
+}
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// All workers of the daemon, each on its lcore. Worker w owns receive queues w, w + W, ... of every port (W =
+// number of workers) and transmit queue w of every port, so that no queue has two users.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "dataplane/forward/worker.hpp"
+#include "dataplane/port/af_xdp_port.hpp"
+
+namespace millrace::dataplane {
+
+class WorkerSet {
+  public:
+    // Main thread, after Eal::start; everything given outlives the set. Each port has at least as many queues
+    // as there are workers.
+    static Result<std::unique_ptr<WorkerSet>> start(const WorkerConfig& config,
+                                                    const std::vector<AfXdpPort>& ports, Tables& tables,
+                                                    rte_ring* punt_ring);
+    // Stops all workers and waits for them.
+    ~WorkerSet();
+    WorkerSet(const WorkerSet&) = delete;
+    WorkerSet& operator=(const WorkerSet&) = delete;
+
+    // Any thread.
+    [[nodiscard]] size_t size() const { return workers_.size(); }
+    [[nodiscard]] const WorkerCounters& counters(size_t worker) const { return *counters_[worker]; }
+    // Sum over the workers.
+    [[nodiscard]] uint64_t packets(PortId ingress, Reason reason) const;
+
+    // Control thread: has every worker gone round since the last call?
+    [[nodiscard]] bool all_made_progress();
+
+  private:
+    WorkerSet() = default;
+    std::vector<std::unique_ptr<WorkerCounters>> counters_;
+    std::vector<std::unique_ptr<Forwarder>> forwarders_;
+    std::vector<std::unique_ptr<Worker>> workers_;
+    std::vector<uint64_t> last_loops_;
+};
+
+}  // namespace millrace::dataplane

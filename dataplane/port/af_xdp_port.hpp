@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The AF_XDP queues of one port: a net_af_xdp device of DPDK for each queue, all over one packet pool.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "millrace/config.hpp"
+#include "millrace/result.hpp"
+
+struct rte_mempool;
+
+namespace millrace::dataplane {
+
+// What the kernel counted on the sockets of a port, since they were opened (linux/if_xdp.h, XDP_STATISTICS).
+struct XskStatistics {
+    uint64_t rx_dropped = 0;
+    uint64_t rx_ring_full = 0;
+    uint64_t fill_ring_empty = 0;
+    uint64_t tx_invalid = 0;
+};
+
+class AfXdpPort {
+  public:
+    struct Queue {
+        uint16_t device = 0;  // DPDK's port id; its queue is always 0
+        int fd = -1;          // the AF_XDP socket: may be polled, is the driver's to close
+    };
+
+    // After Eal::start, with a classifier on the netdev. Main thread. pool outlives the port. Once it
+    // returns, the sockets are in the classifier's map. ring: descriptors, a power of two.
+    static Result<AfXdpPort> open(const PortConfig& config, rte_mempool* pool, uint16_t ring);
+    ~AfXdpPort();
+    AfXdpPort(AfXdpPort&& other) noexcept;
+    AfXdpPort(const AfXdpPort&) = delete;
+    AfXdpPort& operator=(const AfXdpPort&) = delete;
+    AfXdpPort& operator=(AfXdpPort&&) = delete;
+
+    [[nodiscard]] const std::string& name() const { return name_; }
+    [[nodiscard]] const std::vector<Queue>& queues() const { return queues_; }
+    [[nodiscard]] bool zero_copy() const { return zero_copy_; }
+    // Any thread.
+    [[nodiscard]] XskStatistics statistics() const;
+
+  private:
+    AfXdpPort() = default;
+    Status open_queue(const PortConfig& config, uint16_t queue, rte_mempool* pool, uint16_t ring);
+
+    std::string name_;
+    std::vector<Queue> queues_;
+    bool zero_copy_ = false;
+};
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/config/config_file.hpp"
+
+#include <gtest/gtest.h>
+
+namespace millrace::dataplane {
+namespace {
+
+Result<Config> parse(const std::string& text) {
+    return parse_config(text, "test.toml");
+}
+
+constexpr const char* port = "[[port]]\nname = \"eth0\"\n";
+
+TEST(Config, SmallestFileHasDefaults) {
+    const auto c = parse(port);
+    ASSERT_TRUE(c) << c.error().text();
+    ASSERT_EQ(c->ports.size(), 1U);
+    EXPECT_EQ(c->ports[0].name, "eth0");
+    EXPECT_EQ(c->ports[0].queues, 1);
+    EXPECT_FALSE(c->ports[0].zero_copy);
+    EXPECT_EQ(c->workers.cores, std::vector<uint16_t>{0});
+    EXPECT_EQ(c->workers.idle, IdlePolicy::sleep);
+    EXPECT_EQ(c->control_socket, Config{}.control_socket);
+}
+
+TEST(Config, EveryKey) {
+    const auto c = parse(R"(
+[[port]]
+name = "eth0"
+queues = 2
+zero_copy = true
+[[port]]
+name = "eth1"
+queues = 2
+[workers]
+cores = [2, 3]
+idle = "spin"
+idle_after_us = 10
+[sizes]
+mbufs = 65536
+ring = 1024
+punt_ring = 512
+fib4_nodes = 1000
+fib6_nodes = 2000
+groups = 100
+adjacencies = 200
+[keep]
+prefixes = ["192.0.2.0/24", "2001:db8::/32"]
+protocols = ["ospf", 47]
+l4_ports = ["tcp/179", "udp/500"]
+[steering]
+pin_root = "/sys/fs/bpf/x"
+heartbeat_timeout_ms = 300
+[control]
+socket = "/run/x.sock"
+[log]
+level = "debug"
+)");
+    ASSERT_TRUE(c) << c.error().text();
+    EXPECT_TRUE(c->ports[0].zero_copy);
+    EXPECT_EQ(c->ports[1].queues, 2);
+    EXPECT_EQ(c->workers.cores, (std::vector<uint16_t>{2, 3}));
+    EXPECT_EQ(c->workers.idle, IdlePolicy::spin);
+    EXPECT_EQ(c->workers.idle_after_us, 10U);
+    EXPECT_EQ(c->sizes.mbufs, 65536U);
+    EXPECT_EQ(c->sizes.ring, 1024);
+    EXPECT_EQ(c->sizes.punt_ring, 512);
+    EXPECT_EQ(c->sizes.fib4_nodes, 1000U);
+    EXPECT_EQ(c->sizes.fib6_nodes, 2000U);
+    EXPECT_EQ(c->sizes.groups, 100U);
+    EXPECT_EQ(c->sizes.adjacencies, 200U);
+    EXPECT_EQ(c->keep.prefixes[1].text(), "2001:db8::/32");
+    EXPECT_EQ(c->keep.protocols, (std::vector<uint8_t>{89, 47}));
+    EXPECT_EQ(c->keep.l4_ports, (std::vector<std::pair<uint8_t, uint16_t>>{{6, 179}, {17, 500}}));
+    EXPECT_EQ(c->steering.pin_root, "/sys/fs/bpf/x");
+    EXPECT_EQ(c->steering.heartbeat_timeout_ms, 300U);
+    EXPECT_EQ(c->control_socket, "/run/x.sock");
+    EXPECT_EQ(c->log_level, "debug");
+}
+
+struct Mistake {
+    const char* name;
+    std::string text;
+    const char* says;  // part of the one line
+};
+
+class ConfigMistake : public testing::TestWithParam<Mistake> {};
+
+TEST_P(ConfigMistake, IsOneLineThatNamesIt) {
+    const auto c = parse(GetParam().text);
+    ASSERT_FALSE(c);
+    const std::string text = c.error().text();
+    EXPECT_NE(text.find(GetParam().says), std::string::npos) << text;
+    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+    EXPECT_EQ(text.find("test.toml"), 0U) << text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ConfigMistake,
+    testing::Values(
+        Mistake{"NoPort", "", "no port"}, Mistake{"NotToml", "[[port]\n", ":1:"},
+        Mistake{"UnknownTable", std::string(port) + "[worker]\n", "unknown key 'worker'"},
+        Mistake{"UnknownKey", std::string(port) + "[workers]\ncore = 1\n", "unknown key 'core' in [workers]"},
+        Mistake{"KnownOnesAreListed", std::string(port) + "[workers]\ncore = 1\n",
+                "cores, idle, idle_after_us"},
+        Mistake{"Line", std::string(port) + "[workers]\n\ncore = 1\n", "test.toml:5:"},
+        Mistake{"NamelessPort", "[[port]]\nqueues = 1\n", "needs a name"},
+        Mistake{"LongName", "[[port]]\nname = \"a123456789012345\"\n", "needs a name of 1 to 15"},
+        Mistake{"TwicePort", std::string(port) + port, "listed twice"},
+        Mistake{"PortNotTable", "port = \"eth0\"\n", "must be a list"},
+        Mistake{"QueuesZero", "[[port]]\nname = \"e\"\nqueues = 0\n", "from 1 to 64"},
+        Mistake{"QueuesText", "[[port]]\nname = \"e\"\nqueues = \"1\"\n", "whole number"},
+        Mistake{"CoreTwice", "[[port]]\nname = \"e\"\nqueues = 2\n[workers]\ncores = [1, 1]\n", "twice"},
+        Mistake{"MoreWorkersThanQueues", std::string(port) + "[workers]\ncores = [1, 2]\n", "raise queues"},
+        Mistake{"Idle", std::string(port) + "[workers]\nidle = \"nap\"\n", "\"sleep\", \"spin\""},
+        Mistake{"RingNotPower", std::string(port) + "[sizes]\nring = 1000\n", "power of two"},
+        Mistake{"FewMbufs", std::string(port) + "[sizes]\nmbufs = 4096\nring = 4096\n", "too small"},
+        Mistake{"HostBits", std::string(port) + "[keep]\nprefixes = [\"192.0.2.1/24\"]\n", "keep.prefixes"},
+        Mistake{"Protocol", std::string(port) + "[keep]\nprotocols = [\"nonesuch\"]\n", "keep.protocols"},
+        Mistake{"ProtocolRange", std::string(port) + "[keep]\nprotocols = [256]\n", "keep.protocols"},
+        Mistake{"L4Port", std::string(port) + "[keep]\nl4_ports = [\"tcp/65536\"]\n", "keep.l4_ports"},
+        Mistake{"L4PortKind", std::string(port) + "[keep]\nl4_ports = [\"sctp/1\"]\n", "keep.l4_ports"},
+        Mistake{"HeartbeatTooShort", std::string(port) + "[steering]\nheartbeat_timeout_ms = 10\n",
+                "from 50"},
+        Mistake{"RelativePath", std::string(port) + "[control]\nsocket = \"x\"\n", "absolute"},
+        Mistake{"LogLevel", std::string(port) + "[log]\nlevel = \"loud\"\n", "log.level"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(Config, MissingFileSaysWhy) {
+    const auto c = load_config("/nonexistent/millrace.toml");
+    ASSERT_FALSE(c);
+    EXPECT_NE(c.error().text().find("No such file"), std::string::npos) << c.error().text();
+}
+
+}  // namespace
+}  // namespace millrace::dataplane

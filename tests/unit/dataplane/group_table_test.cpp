@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/fib/group_table.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace millrace::dataplane {
+namespace {
+
+using Members = std::vector<GroupMember>;
+
+GroupMember member(uint32_t id, uint32_t weight = 1) {
+    return {AdjacencyId{id}, weight};
+}
+
+struct Groups {
+    Quiescence quiescence{1};
+    GroupTable table{64, quiescence};
+
+    GroupId make(const Members& members) {
+        const GroupId id = table.create();
+        table.set(id, {Reason::forwarded, members});
+        return id;
+    }
+    // Adjacency of each of 65536 hashes.
+    std::vector<uint32_t> spread(GroupId id) {
+        std::vector<uint32_t> out;
+        for (uint32_t hash = 0; hash < 65536; ++hash) {
+            out.push_back(table.select(table.get(raw(id)), hash));
+        }
+        return out;
+    }
+    std::map<uint32_t, double> shares(GroupId id) {
+        std::map<uint32_t, double> out;
+        for (const uint32_t a : spread(id)) {
+            out[a] += 1.0 / 65536;
+        }
+        return out;
+    }
+};
+
+TEST(GroupTable, IdZeroIsNoRouteForever) {
+    Groups g;
+    const Members one = {member(1)};
+    g.table.set(no_route, {Reason::forwarded, one});
+    EXPECT_EQ(g.table.get(0).reason(), Reason::punt_no_route);
+    EXPECT_NE(g.table.create(), no_route);
+}
+
+TEST(GroupTable, OneMemberTakesAll) {
+    Groups g;
+    EXPECT_EQ(g.shares(g.make({member(7)})), (std::map<uint32_t, double>{{7, 1.0}}));
+}
+
+TEST(GroupTable, SharesFollowTheWeights) {
+    Groups g;
+    for (const Members& members :
+         {Members{member(1), member(2)}, Members{member(1, 3), member(2, 1)},
+          Members{member(1, 10), member(2, 20), member(3, 70)}, Members{member(1, 255), member(2, 1)},
+          Members{member(1), member(2), member(3), member(4), member(5), member(6), member(7)}}) {
+        const GroupId id = g.make(members);
+        double total = 0;
+        for (const auto& m : members) {
+            total += m.weight;
+        }
+        auto shares = g.shares(id);
+        for (const auto& m : members) {
+            EXPECT_NEAR(shares[raw(m.adjacency)], m.weight / total, 0.01);
+        }
+    }
+}
+
+TEST(GroupTable, OnlyTheFlowsOfALostMemberMove) {
+    Groups g;
+    const GroupId id = g.make({member(1), member(2), member(3)});
+    const auto before = g.spread(id);
+    const Members left = {member(1), member(3)};
+    g.table.set(id, {Reason::forwarded, left});
+    const auto after = g.spread(id);
+    for (size_t h = 0; h < before.size(); ++h) {
+        if (before[h] != 2) {
+            ASSERT_EQ(after[h], before[h]) << "hash " << h;
+        } else {
+            ASSERT_NE(after[h], 2U);
+        }
+    }
+    auto shares = g.shares(id);
+    EXPECT_NEAR(shares[1], 0.5, 0.01);
+    EXPECT_NEAR(shares[3], 0.5, 0.01);
+}
+
+TEST(GroupTable, SameStateMovesNothing) {
+    Groups g;
+    const Members members = {member(1), member(2, 2), member(3, 5)};
+    const GroupId id = g.make(members);
+    const auto before = g.spread(id);
+    g.table.set(id, {Reason::forwarded, members});
+    EXPECT_EQ(g.spread(id), before);
+}
+
+TEST(GroupTable, PuntAndBackAndDestroyed) {
+    Groups g;
+    const Members members = {member(1), member(2)};
+    const GroupId id = g.make(members);
+    g.table.set(id, {Reason::punt_link_down, {}});
+    EXPECT_EQ(g.table.get(raw(id)).reason(), Reason::punt_link_down);
+    g.table.set(id, {Reason::forwarded, members});
+    EXPECT_EQ(g.shares(id).size(), 2U);
+    g.table.destroy(id);
+    EXPECT_EQ(g.table.get(raw(id)).reason(), Reason::punt_no_route);
+}
+
+TEST(GroupTable, IdsAndBucketsAreReusedAfterTheGracePeriodOnly) {
+    Groups g;
+    g.quiescence.add_worker(0);
+    g.quiescence.online(0);
+    const GroupId first = g.make({member(1), member(2)});
+    g.table.destroy(first);
+    g.quiescence.close_batch();
+    EXPECT_NE(g.table.create(), first) << "a worker may still hold the id";
+    g.quiescence.quiescent(0);
+    g.quiescence.close_batch();
+    EXPECT_EQ(g.table.create(), first);
+    g.quiescence.offline(0);
+    for (int i = 0; i < 10000; ++i) {
+        const GroupId id = g.make({member(1), member(2)});
+        ASSERT_NE(id, no_route);
+        ASSERT_EQ(g.table.get(raw(id)).reason(), Reason::forwarded) << "buckets ran out at " << i;
+        g.table.destroy(id);
+        g.quiescence.close_batch();
+    }
+}
+
+TEST(GroupTable, LimitReachedIsPunt) {
+    Groups g;
+    while (g.table.create() != no_route) {
+    }
+    EXPECT_EQ(g.table.create(), no_route);
+}
+
+}  // namespace
+}  // namespace millrace::dataplane

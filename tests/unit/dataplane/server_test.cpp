@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The operator's socket, both ends, in one process: the daemon's server on a thread, the CLI's client here.
+#include "dataplane/control/server.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "dataplane/cli/client.hpp"
+
+namespace millrace {
+namespace {
+
+class Numbers : public RowSource {
+  public:
+    explicit Numbers(int count) : count_(count) {}
+    bool next(std::string& row) override {
+        row = fmt::format(R"({{"n":{}}})", next_);
+        return next_++ < count_;
+    }
+
+  private:
+    int count_;
+    int next_ = 0;
+};
+
+class ServerTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        folder = std::filesystem::temp_directory_path() / fmt::format("millrace-server-test-{}", getpid());
+        path = folder / "sub" / "control.sock";
+        loop = *dataplane::EventLoop::create();
+        auto listening = dataplane::Server::listen(*loop, path);
+        ASSERT_TRUE(listening) << listening.error().text();
+        server = std::move(*listening);
+        server->add_show("numbers", [](const ShowArguments& a) -> Result<std::unique_ptr<RowSource>> {
+            const auto count = a.find("count");
+            if (count == a.end()) {
+                return fail("count is missing");
+            }
+            return std::make_unique<Numbers>(std::stoi(count->second));
+        });
+        // Also what ends the loop: stop() is not for other threads.
+        timer = *loop->every(1000, [this] {
+            if (stop) {
+                loop->stop();
+            }
+        });
+        thread = std::thread([this] { loop->run(); });
+    }
+    void TearDown() override {
+        stop = true;
+        thread.join();
+        timer.reset();
+        server.reset();
+        loop.reset();
+        EXPECT_FALSE(std::filesystem::exists(path)) << "the socket goes with the server";
+        std::filesystem::remove_all(folder);
+    }
+    cli::Client connect() {
+        auto client = cli::Client::connect(path);
+        EXPECT_TRUE(client) << client.error().text();
+        return std::move(*client);
+    }
+
+    std::filesystem::path folder;
+    std::string path;
+    std::unique_ptr<dataplane::EventLoop> loop;
+    std::unique_ptr<dataplane::Server> server;
+    dataplane::EventLoop::Handle timer;
+    std::atomic<bool> stop{false};
+    std::thread thread;
+};
+
+TEST_F(ServerTest, RowsComeWholeAndInOrder) {
+    auto client = connect();
+    for (const int count : {0, 1, 100000}) {
+        int seen = 0;
+        const auto status =
+            client.show("numbers", {{"count", std::to_string(count)}}, [&](const nlohmann::json& row) {
+                ASSERT_EQ(row["n"], seen);
+                ++seen;
+            });
+        EXPECT_TRUE(status);
+        EXPECT_EQ(seen, count);
+    }
+}
+
+TEST_F(ServerTest, ErrorsAreTheDaemonsWords) {
+    auto client = connect();
+    const auto none = [](const nlohmann::json&) { FAIL(); };
+    EXPECT_EQ(client.show("numbers", {}, none).error().what, "count is missing");
+    EXPECT_EQ(client.show("letters", {}, none).error().what, "nothing is called 'letters'");
+}
+
+TEST_F(ServerTest, GarbageIsAnsweredAndHarmsNobody) {
+    auto other = connect();
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    for (const std::string& garbage : {std::string("\n"), std::string("{]\n"), std::string("[1]\n"),
+                                       std::string("{\"show\":1}\n"), std::string("\0\xff\n", 3)}) {
+        const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        ASSERT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+        ASSERT_EQ(send(fd, garbage.data(), garbage.size(), 0), static_cast<ssize_t>(garbage.size()));
+        std::array<char, 256> answer{};
+        ASSERT_GT(recv(fd, answer.data(), answer.size(), 0), 0);
+        EXPECT_EQ(std::string(answer.data()).find("{\"error\":"), 0U);
+        close(fd);
+    }
+    const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    ASSERT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    const std::string endless(100000, 'x');
+    send(fd, endless.data(), endless.size(), MSG_NOSIGNAL);
+    char c = 0;
+    EXPECT_LE(recv(fd, &c, 1, 0), 0) << "a line without end is cut off";
+    close(fd);
+    EXPECT_TRUE(other.show("numbers", {{"count", "3"}}, [](const nlohmann::json&) {}));
+}
+
+TEST_F(ServerTest, AClientThatLeavesMidwayHarmsNobody) {
+    {
+        const std::string request = R"({"show":"numbers","arguments":{"count":"1000000"}})";
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+        const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        ASSERT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+        send(fd, (request + "\n").data(), request.size() + 1, 0);
+        char c = 0;
+        ASSERT_EQ(recv(fd, &c, 1, 0), 1);
+        close(fd);
+    }
+    EXPECT_TRUE(connect().show("numbers", {{"count", "3"}}, [](const nlohmann::json&) {}));
+}
+
+TEST_F(ServerTest, ASecondDaemonIsRefused) {
+    auto second_loop = *dataplane::EventLoop::create();
+    const auto second = dataplane::Server::listen(*second_loop, path);
+    ASSERT_FALSE(second);
+    EXPECT_NE(second.error().text().find("another millraced is running"), std::string::npos);
+    EXPECT_TRUE(connect().show("numbers", {{"count", "1"}}, [](const nlohmann::json&) {}));
+}
+
+TEST(Client, NoDaemonIsOneClearLine) {
+    const auto client = cli::Client::connect("/nonexistent/control.sock");
+    ASSERT_FALSE(client);
+    EXPECT_NE(client.error().text().find("millraced isn't running"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace millrace

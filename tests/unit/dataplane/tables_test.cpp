@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/fib/tables.hpp"
+
+#include <gtest/gtest.h>
+
+namespace millrace::dataplane {
+namespace {
+
+class TablesTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        SizeConfig sizes;
+        sizes.fib4_nodes = 64;
+        sizes.fib6_nodes = 64;
+        sizes.groups = 16;
+        sizes.adjacencies = 16;
+        auto made = Tables::create({{.name = "p0"}, {.name = "p1"}}, sizes, 1);
+        ASSERT_TRUE(made);
+        tables = std::move(*made);
+        tables->set_interface(interface);
+        adjacency = tables->create_adjacency();
+    }
+    const Adjacency& current() { return tables->adjacencies().get(raw(adjacency)); }
+
+    std::unique_ptr<Tables> tables;
+    AdjacencyId adjacency{};
+    Interface interface { Ifindex{7}, "p1", "p1", MacAddress{{2, 0, 0, 0, 0, 1}}, 1500, true };
+    AdjacencyState usable{Ifindex{7}, Reason::forwarded, MacAddress{{2, 0, 0, 0, 0, 9}}};
+};
+
+TEST_F(TablesTest, AdjacencyHoldsWhatGoesOnTheWire) {
+    tables->set_adjacency(adjacency, usable);
+    EXPECT_EQ(current().reason, Reason::forwarded);
+    EXPECT_EQ(current().port, 1);
+    EXPECT_EQ(current().mtu, 1500U);
+    EXPECT_EQ(current().l2, (std::array<uint8_t, 12>{2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1}));
+}
+
+TEST_F(TablesTest, AdjacencyFollowsItsInterface) {
+    tables->set_adjacency(adjacency, usable);
+    interface.mtu = 1400;
+    interface.mac.bytes[5] = 0x77;
+    tables->set_interface(interface);
+    EXPECT_EQ(current().mtu, 1400U);
+    EXPECT_EQ(current().l2[11], 0x77);
+    interface.usable = false;
+    tables->set_interface(interface);
+    EXPECT_EQ(current().reason, Reason::punt_link_down);
+    interface.usable = true;
+    tables->set_interface(interface);
+    EXPECT_EQ(current().reason, Reason::forwarded);
+    tables->remove_interface(interface.ifindex);
+    EXPECT_EQ(current().reason, Reason::punt_unmanaged);
+}
+
+TEST_F(TablesTest, AdjacencyOverUnknownInterfacePunts) {
+    usable.ifindex = Ifindex{99};
+    tables->set_adjacency(adjacency, usable);
+    EXPECT_EQ(current().reason, Reason::punt_unmanaged);
+}
+
+TEST_F(TablesTest, ObserversHearOfPortsAndLocals) {
+    std::vector<std::string> heard;
+    tables->observe(
+        {[&](PortId p, const Interface& i) { heard.push_back(fmt::format("{} {}", raw(p), i.mtu)); },
+         [&](const IpAddress& a, bool present) { heard.push_back((present ? "+" : "-") + a.text()); }});
+    interface.mtu = 9000;
+    tables->set_interface(interface);
+    tables->add_local(IpAddress::parse("192.0.2.1").value());
+    tables->remove_local(IpAddress::parse("192.0.2.1").value());
+    EXPECT_EQ(heard, (std::vector<std::string>{"1 9000", "+192.0.2.1", "-192.0.2.1"}));
+    EXPECT_EQ(tables->interface_of(PortId{1})->mtu, 9000U);
+    EXPECT_EQ(tables->interface_of(PortId{0}), nullptr);
+}
+
+TEST_F(TablesTest, RoutesOfOtherTablesAreNotMixedIn) {
+    const GroupId group = tables->create_group();
+    const auto prefix = Prefix::parse("198.51.100.0/24").value();
+    const auto address = IpAddress::parse("198.51.100.1").value();
+    tables->set_route(TableId{100}, prefix, group);
+    EXPECT_EQ(tables->fib4().lookup(address.bytes.data()), 0U);
+    tables->set_route(main_table, prefix, group);
+    EXPECT_EQ(tables->fib4().lookup(address.bytes.data()), raw(group));
+    tables->remove_route(TableId{100}, prefix);
+    EXPECT_EQ(tables->fib4().lookup(address.bytes.data()), raw(group));
+    tables->remove_route(main_table, prefix);
+    EXPECT_EQ(tables->fib4().lookup(address.bytes.data()), 0U);
+}
+
+TEST_F(TablesTest, ManyReplacementsWithinOneBatchEndInPuntOrTheLastState) {
+    tables->set_adjacency(adjacency, usable);
+    tables->quiescence().add_worker(0);
+    tables->quiescence().online(0);  // a worker that never reports: nothing is reclaimed
+    for (int i = 0; i < 1000; ++i) {
+        usable.destination.bytes[5] = static_cast<uint8_t>(i);
+        tables->set_adjacency(adjacency, usable);
+        const bool latest = current().l2[5] == static_cast<uint8_t>(i);
+        ASSERT_TRUE(latest || current().reason != Reason::forwarded) << "never an older MAC";
+    }
+    tables->commit();
+    tables->quiescence().quiescent(0);
+    tables->commit();
+    tables->set_adjacency(adjacency, usable);
+    EXPECT_EQ(current().reason, Reason::forwarded);
+}
+
+}  // namespace
+}  // namespace millrace::dataplane
