@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Attaching the classifier to ports. The attachment is a pinned link: it outlives this process, and ends
+// with its pins. All functions: the network namespace of the calling thread; CAP_BPF and CAP_NET_ADMIN (and
+// CAP_SYS_ADMIN where a bpf filesystem has to be mounted); any thread, one at a time for a port. An Error's
+// text is one line for the operator.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "millrace/abi.h"
+#include "millrace/result.hpp"
+#include "millrace/types.hpp"
+#include "steering_bpf/mode.hpp"
+
+namespace millrace::steering {
+
+// Packets and bytes (layer-2 header included, FCS not) by enum millrace_steer_reason.
+using Counters = std::array<millrace_steer_counter, MILLRACE_STEER_REASON_COUNT>;
+
+struct AttachOptions {
+    std::string pin_root = MILLRACE_PIN_ROOT;
+    Mode mode = Mode::automatic;  // not offload
+};
+
+struct AttachReport {
+    Mode mode = Mode::native;       // what it became
+    uint32_t program_id = 0;        // the kernel's id of the program
+    bool already_attached = false;  // nothing was changed
+};
+
+// Loads the classifier, pins its maps, attaches it and pins the link; or changes nothing and says why. A
+// port that has our link already is left as it is. Pins of a deleted netdev of the same name are replaced.
+// Errors: no such netdev, a program of somebody else on it, the pin root not on a bpf filesystem, refused by
+// driver or kernel.
+Result<AttachReport> attach(const std::string& port, const AttachOptions& options = {});
+
+// Detaches and removes the pins. The netdev need not exist any more. Error: nothing attached.
+Status detach(const std::string& port, const std::string& pin_root = MILLRACE_PIN_ROOT);
+
+struct PortStatus {
+    std::string port;
+    std::string
+        problem;  // empty = attached to the netdev of that name; else what is wrong, the rest may be zero
+    Ifindex ifindex{};  // 0 = the netdev is gone
+    Mode mode = Mode::native;
+    uint32_t program_id = 0;
+    uint32_t flags = 0;                        // MILLRACE_FLAG_*
+    uint16_t max_frame = 0;                    // bytes
+    std::optional<uint64_t> heartbeat_age_ms;  // none = never
+    uint64_t heartbeat_timeout_ms = 0;
+    Counters counters{};
+};
+
+// Each port that is pinned below pin_root, by name. No pin root = no ports.
+Result<std::vector<PortStatus>> status(const std::string& pin_root = MILLRACE_PIN_ROOT);
+
+}  // namespace millrace::steering

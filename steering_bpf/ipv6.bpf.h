@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only) */
+/* IPv6: is this plain transit? The payload length is the forwarder's to check (RFC 8200 3). */
+#ifndef MILLRACE_IPV6_BPF_H
+#define MILLRACE_IPV6_BPF_H
+
+#include <linux/in6.h>
+#include <linux/ipv6.h>
+
+#include "steering_bpf/keep.bpf.h"
+
+/* Numbers that linux/in6.h does not have: RFC 7401 4.1, RFC 5533 5.1. */
+#define IPPROTO_HIP 139
+#define IPPROTO_SHIM6 140
+
+/*
+ * Link-local, multicast (RFC 4291 2.5.6, 2.7) and all of ::/80: unspecified, loopback, IPv4-compatible and
+ * IPv4-mapped (the kernel discards mapped sources on input since its commit 6af1799aaf3f).
+ */
+static __always_inline bool martian6(const struct in6_addr* a) {
+    return a->s6_addr[0] == 0xff || (a->s6_addr[0] == 0xfe && (a->s6_addr[1] & 0xc0) == 0x80) ||
+           (!a->s6_addr32[0] && !a->s6_addr32[1] && !a->s6_addr16[4]);
+}
+
+/* MLD and router and neighbour discovery (RFC 2710, 4861), MLDv2 (3810), multicast routers (4286). */
+static __always_inline bool neighbour_discovery(__u8 type) {
+    return (type >= 130 && type <= 137) || type == 143 || (type >= 151 && type <= 153);
+}
+
+/* RFC 7045 2: headers that another one follows. Hop-by-hop options never come here, ESP hides the rest. */
+static __always_inline bool extension_header(__u8 next) {
+    switch (next) {
+        case IPPROTO_ROUTING:
+        case IPPROTO_FRAGMENT:
+        case IPPROTO_AH:
+        case IPPROTO_DSTOPTS:
+        case IPPROTO_MH:
+        case IPPROTO_HIP:
+        case IPPROTO_SHIM6:
+            return true;
+        default:
+            return false;
+    }
+}
+
+static __always_inline bool keep_prefix6(const struct in6_addr* address) {
+    struct millrace_lpm6 key = {.prefixlen = 128};
+
+    __builtin_memcpy(key.addr, address, sizeof(key.addr));
+    return bpf_map_lookup_elem(&keep6, &key) != NULL;
+}
+
+static __always_inline enum millrace_steer_reason keep_ipv6(const struct millrace_steer_config* config,
+                                                            const struct ipv6hdr* ip, const void* end) {
+    if ((config->flags & MILLRACE_FLAG_KEEP6) && (keep_prefix6(&ip->saddr) || keep_prefix6(&ip->daddr)))
+        return MILLRACE_STEER_KEEP_PREFIX;
+    if ((config->flags & MILLRACE_FLAG_KEEP_PROTOCOL) &&
+        (extension_header(ip->nexthdr) || keep_protocol(config, ip->nexthdr)))
+        return MILLRACE_STEER_KEEP_PROTOCOL;
+    if (!(config->flags & MILLRACE_FLAG_KEEP_L4))
+        return MILLRACE_STEER_REDIRECT;
+    if (extension_header(ip->nexthdr))
+        return MILLRACE_STEER_KEEP_L4PORT;
+    return keep_l4(ip->nexthdr, ip + 1, end);
+}
+
+static __always_inline enum millrace_steer_reason classify_ipv6(const struct millrace_steer_config* config,
+                                                                const struct ipv6hdr* ip, const void* end) {
+    const __u8* icmp6_type = (const void*)(ip + 1);
+
+    if ((const void*)(ip + 1) > end)
+        return MILLRACE_STEER_TRUNCATED;
+    if (ip->version != 6)
+        return MILLRACE_STEER_IP_HEADER;
+    if (ip->nexthdr == IPPROTO_ICMPV6) {
+        if ((const void*)(icmp6_type + 1) > end)
+            return MILLRACE_STEER_TRUNCATED;
+        if (neighbour_discovery(*icmp6_type))
+            return MILLRACE_STEER_ND;
+    }
+    if (ip->nexthdr == IPPROTO_HOPOPTS)
+        return MILLRACE_STEER_IP_OPTIONS;
+    if (martian6(&ip->saddr) || martian6(&ip->daddr))
+        return MILLRACE_STEER_MARTIAN;
+    /* Before the hop limit, as in IPv4. */
+    if (bpf_map_lookup_elem(&local6, &ip->daddr))
+        return MILLRACE_STEER_LOCAL;
+    if (ip->hop_limit <= 1)
+        return MILLRACE_STEER_TTL;
+    return keep_ipv6(config, ip, end);
+}
+
+#endif /* MILLRACE_IPV6_BPF_H */

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "steering_bpf/kernel.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+
+#include <cerrno>
+
+namespace millrace::steering {
+
+Result<Ifindex> find_netdev(const std::string& port) {
+    const unsigned index = if_nametoindex(port.c_str());
+    if (index == 0) {
+        return fail(fmt::format("port {}: no such netdev; 'ip link' lists them", port));
+    }
+    return Ifindex{index};
+}
+
+Result<std::optional<XdpProgram>> xdp_program(const std::string& port, Ifindex ifindex) {
+    LIBBPF_OPTS(bpf_xdp_query_opts, found);
+    const int error = bpf_xdp_query(static_cast<int>(raw(ifindex)), 0, &found);
+    if (error != 0) {
+        return fail(fmt::format("port {}: cannot ask for its XDP program", port), -error);
+    }
+    // The mode of a single program is in attach_mode, the ids of several in their own fields.
+    if (found.drv_prog_id != 0) {
+        return XdpProgram{found.drv_prog_id, Mode::native};
+    }
+    if (found.skb_prog_id != 0) {
+        return XdpProgram{found.skb_prog_id, Mode::generic};
+    }
+    if (found.hw_prog_id != 0) {
+        return XdpProgram{found.hw_prog_id, Mode::offload};
+    }
+    return std::optional<XdpProgram>{};
+}
+
+std::string program_name(uint32_t id) {
+    const Fd fd(bpf_prog_get_fd_by_id(id));
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0 || info.name[0] == '\0') {
+        return "?";
+    }
+    return info.name;
+}
+
+Result<PinnedLink> pinned_link(const std::string& path, const std::string& port) {
+    PinnedLink link;
+    link.fd = Fd(bpf_obj_get(path.c_str()));
+    if (!link.fd) {
+        if (errno == ENOENT) {
+            return link;
+        }
+        return fail(fmt::format("{}: cannot open", path), errno);
+    }
+    bpf_link_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(link.fd.get(), &info, &size) != 0) {
+        return fail(fmt::format("{}: no information", path), errno);
+    }
+    if (info.type != BPF_LINK_TYPE_XDP) {
+        return fail(fmt::format("{}: not an XDP link", path));
+    }
+    link.program_id = info.prog_id;
+    link.ifindex = Ifindex{info.xdp.ifindex};
+    if (raw(link.ifindex) == 0) {
+        link.state = PinnedLink::State::gone;
+        return link;
+    }
+    link.state = PinnedLink::State::elsewhere;
+    if (if_nametoindex(port.c_str()) != raw(link.ifindex)) {
+        return link;
+    }
+    // Another namespace may use the same index: the program on the port decides.
+    auto program = xdp_program(port, link.ifindex);
+    if (!program) {
+        return tl::unexpected(program.error());
+    }
+    if (*program && (*program)->id == link.program_id) {
+        link.state = PinnedLink::State::attached;
+        link.mode = (*program)->mode;
+    }
+    return link;
+}
+
+}  // namespace millrace::steering

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The pinned files of each port: <root>/<port>/{link,<map name>}. Internal to steering_bpf.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "millrace/result.hpp"
+
+namespace millrace::steering {
+
+// The folder's name of a port. bpffs refuses dots, which netdevs may have (eth0.100): they become ':',
+// which netdevs never have. Error: a name that no netdev can have (so no path leaves the root either).
+Result<std::string> pin_dir(const std::string& pin_root, const std::string& port);
+// Names of the ports that have a folder, sorted. No root = no ports.
+Result<std::vector<std::string>> pinned_ports(const std::string& pin_root);
+// Makes the root, and mounts a bpffs on /sys/fs/bpf when the root is below and there is none.
+Status prepare_pin_root(const std::string& pin_root);
+// Removes what we pin in dir, and dir. Nothing there is no error.
+Status remove_pins(const std::string& dir);
+
+}  // namespace millrace::steering

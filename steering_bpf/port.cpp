@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "steering_bpf/port.hpp"
+
+#include <bpf/bpf.h>
+#include <netinet/in.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <set>
+#include <vector>
+
+#include "steering_bpf/kernel.hpp"
+#include "steering_bpf/maps.hpp"
+#include "steering_bpf/pins.hpp"
+
+namespace millrace::steering {
+namespace {
+
+constexpr uint32_t first_key = 0;
+constexpr uint32_t keep_flags =
+    MILLRACE_FLAG_KEEP4 | MILLRACE_FLAG_KEEP6 | MILLRACE_FLAG_KEEP_L4 | MILLRACE_FLAG_KEEP_PROTOCOL;
+
+MapKey local_key(const IpAddress& address) {
+    MapKey key{};
+    std::copy_n(address.bytes.begin(), address.size(), key.begin());
+    return key;
+}
+
+MapKey keep_key(const Prefix& prefix) {
+    millrace_lpm6 lpm{};  // the shorter millrace_lpm4 begins alike
+    lpm.prefixlen = prefix.length;
+    std::copy_n(prefix.address.bytes.begin(), prefix.address.size(), lpm.addr);
+    return std::bit_cast<MapKey>(lpm);
+}
+
+}  // namespace
+
+tl::unexpected<Error> PortMaps::failed(const std::string& what, int errno_value) const {
+    return fail(fmt::format("port {}: {}", port_, what), errno_value);
+}
+
+Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_root) {
+    PortMaps out(port);
+    const auto dir = pin_dir(pin_root, port);
+    if (!dir) {
+        return tl::unexpected(dir.error());
+    }
+    const auto link = pinned_link(*dir + "/" MILLRACE_PIN_LINK, port);
+    if (!link) {
+        return tl::unexpected(link.error());
+    }
+    switch (link->state) {
+        case PinnedLink::State::none:
+            return out.failed(fmt::format("no classifier attached; run 'millrace-steer attach {}'", port), 0);
+        case PinnedLink::State::gone:
+            return out.failed(
+                fmt::format(
+                    "its netdev was deleted since the classifier was attached; run 'millrace-steer attach {}'",
+                    port),
+                0);
+        case PinnedLink::State::elsewhere:
+            return out.failed(
+                fmt::format("its classifier is attached to another netdev (ifindex {}: renamed, or in "
+                            "another network namespace)",
+                            raw(link->ifindex)),
+                0);
+        case PinnedLink::State::attached:
+            break;
+    }
+    out.mode_ = link->mode;
+
+    Fd xsks;  // only checked: libxdp finds it by itself
+    Fd heartbeat;
+    const std::array<std::pair<MapId, Fd*>, map_count> wanted = {{{MapId::xsks, &xsks},
+                                                                  {MapId::config, &out.config_},
+                                                                  {MapId::heartbeat, &heartbeat},
+                                                                  {MapId::counters, &out.counters_},
+                                                                  {MapId::local4, &out.local4_},
+                                                                  {MapId::local6, &out.local6_},
+                                                                  {MapId::keep4, &out.keep4_},
+                                                                  {MapId::keep6, &out.keep6_},
+                                                                  {MapId::keep_l4, &out.keep_l4_}}};
+    for (const auto& [id, fd] : wanted) {
+        auto map = open_map(*dir, id);
+        if (!map) {
+            return out.failed(map.error().what, map.error().code);
+        }
+        *fd = std::move(*map);
+    }
+    void* mapped =
+        mmap(nullptr, sizeof(millrace_heartbeat), PROT_READ | PROT_WRITE, MAP_SHARED, heartbeat.get(), 0);
+    if (mapped == MAP_FAILED) {
+        return out.failed(MILLRACE_MAP_HEARTBEAT ": cannot map", errno);
+    }
+    out.heartbeat_.reset(static_cast<millrace_heartbeat*>(mapped));
+    return out;
+}
+
+void PortMaps::Unmap::operator()(millrace_heartbeat* p) const {
+    munmap(p, sizeof(*p));
+}
+
+Result<millrace_steer_config> PortMaps::config() const {
+    return read_config(config_.get());
+}
+
+Status PortMaps::write_config(const millrace_steer_config& config) {
+    if (bpf_map_update_elem(config_.get(), &first_key, &config, BPF_ANY) != 0) {
+        return failed(MILLRACE_MAP_CONFIG ": cannot write", errno);
+    }
+    return {};
+}
+
+Status PortMaps::configure(const millrace_steer_config& wanted) {
+    if (wanted.max_frame > MILLRACE_MAX_FRAME) {
+        return failed(fmt::format("max_frame {} is above {}", wanted.max_frame, MILLRACE_MAX_FRAME), 0);
+    }
+    auto now = config();
+    if (!now) {
+        return tl::unexpected(now.error());
+    }
+    millrace_steer_config merged = wanted;
+    merged.flags = (wanted.flags & ~keep_flags) | (now->flags & keep_flags);
+    std::copy(std::begin(now->keep_protocol), std::end(now->keep_protocol), merged.keep_protocol);
+    return write_config(merged);
+}
+
+Status PortMaps::enable(bool on) {
+    auto now = config();
+    if (!now) {
+        return tl::unexpected(now.error());
+    }
+    now->flags = on ? now->flags | MILLRACE_FLAG_ENABLED : now->flags & ~MILLRACE_FLAG_ENABLED;
+    return write_config(*now);
+}
+
+Status PortMaps::set_mac(const MacAddress& mac) {
+    auto now = config();
+    if (!now) {
+        return tl::unexpected(now.error());
+    }
+    std::copy(mac.bytes.begin(), mac.bytes.end(), now->mac);
+    return write_config(*now);
+}
+
+Status PortMaps::set_keep_ports(const KeepConfig& keep) {
+    std::vector<uint64_t> words(MILLRACE_KEEP_L4_WORDS);
+    for (const auto& [protocol, port] : keep.l4_ports) {
+        if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
+            return failed(
+                fmt::format("keep: protocol {} has no ports that can be kept, only 6 and 17 have", protocol),
+                0);
+        }
+        words[MILLRACE_KEEP_L4_INDEX(protocol == IPPROTO_UDP, port)] |= MILLRACE_KEEP_L4_BIT(port);
+    }
+    for (uint32_t i = 0; i < words.size(); ++i) {
+        if (bpf_map_update_elem(keep_l4_.get(), &i, &words[i], BPF_ANY) != 0) {
+            return failed(MILLRACE_MAP_KEEP_L4 ": cannot write", errno);
+        }
+    }
+    return {};
+}
+
+// The flags come last: until then what is new has no effect where the policy was empty before.
+Status PortMaps::set_keep(const KeepConfig& keep) {
+    auto now = config();
+    if (!now) {
+        return tl::unexpected(now.error());
+    }
+    std::set<MapKey> v4;
+    std::set<MapKey> v6;
+    for (const Prefix& prefix : keep.prefixes) {
+        (prefix.address.family == Family::ipv4 ? v4 : v6).insert(keep_key(prefix));
+    }
+    if (auto ports = set_keep_ports(keep); !ports) {
+        return ports;
+    }
+    if (const int error = replace_keys(keep4_.get(), v4); error != 0) {
+        return failed(fmt::format("keep: cannot store {} IPv4 prefixes", v4.size()), error);
+    }
+    if (const int error = replace_keys(keep6_.get(), v6); error != 0) {
+        return failed(fmt::format("keep: cannot store {} IPv6 prefixes", v6.size()), error);
+    }
+    std::fill(std::begin(now->keep_protocol), std::end(now->keep_protocol), 0);
+    for (const uint8_t protocol : keep.protocols) {
+        now->keep_protocol[protocol / 64] |= 1ULL << (protocol % 64);
+    }
+    now->flags &= ~keep_flags;
+    now->flags |= v4.empty() ? 0 : MILLRACE_FLAG_KEEP4;
+    now->flags |= v6.empty() ? 0 : MILLRACE_FLAG_KEEP6;
+    now->flags |= keep.l4_ports.empty() ? 0 : MILLRACE_FLAG_KEEP_L4;
+    now->flags |= keep.protocols.empty() ? 0 : MILLRACE_FLAG_KEEP_PROTOCOL;
+    return write_config(*now);
+}
+
+Status PortMaps::add_local(const IpAddress& address) {
+    const int map = address.family == Family::ipv4 ? local4_.get() : local6_.get();
+    if (bpf_map_update_elem(map, address.bytes.data(), &key_present, BPF_ANY) != 0) {
+        return failed(fmt::format("local address {}: cannot store", address.text()), errno);
+    }
+    return {};
+}
+
+Status PortMaps::remove_local(const IpAddress& address) {
+    const int map = address.family == Family::ipv4 ? local4_.get() : local6_.get();
+    if (bpf_map_delete_elem(map, address.bytes.data()) != 0 && errno != ENOENT) {
+        return failed(fmt::format("local address {}: cannot remove", address.text()), errno);
+    }
+    return {};
+}
+
+Status PortMaps::replace_local(std::span<const IpAddress> addresses) {
+    std::set<MapKey> v4;
+    std::set<MapKey> v6;
+    for (const IpAddress& address : addresses) {
+        (address.family == Family::ipv4 ? v4 : v6).insert(local_key(address));
+    }
+    if (const int error = replace_keys(local4_.get(), v4); error != 0) {
+        return failed(fmt::format("cannot store {} local IPv4 addresses", v4.size()), error);
+    }
+    if (const int error = replace_keys(local6_.get(), v6); error != 0) {
+        return failed(fmt::format("cannot store {} local IPv6 addresses", v6.size()), error);
+    }
+    return {};
+}
+
+void PortMaps::beat(uint64_t monotonic_ns) {
+    std::atomic_ref(heartbeat_->alive_ns).store(monotonic_ns, std::memory_order_relaxed);
+}
+
+Result<Counters> PortMaps::counters() const {
+    return read_counters(counters_.get());
+}
+
+}  // namespace millrace::steering

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The maps of a port that has its classifier attached, for the daemon: what to steer where, the heartbeat,
+// the counters. The maps live in the kernel: what is written stays when the daemon dies, and a stale
+// heartbeat then makes it ineffective. A daemon that starts calls configure(), set_keep() and
+// replace_local(), and beats only once its workers run.
+//
+// Control thread, except beat() and counters(): any thread. One process at a time writes. Move-only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "millrace/config.hpp"
+#include "millrace/result.hpp"
+#include "millrace/types.hpp"
+#include "steering_bpf/attach.hpp"
+#include "steering_bpf/fd.hpp"
+#include "steering_bpf/mode.hpp"
+
+namespace millrace::steering {
+
+class PortMaps {
+  public:
+    // Opens what attach() pinned, and checks that it belongs to the netdev that has the port's name now, in
+    // the network namespace of the calling thread, and that the maps are those of this build's ABI.
+    static Result<PortMaps> open(const std::string& port, const std::string& pin_root = MILLRACE_PIN_ROOT);
+
+    // Timeout, largest frame, MAC address and ENABLED are taken over; the KEEP flags and the protocols are
+    // set_keep()'s and stay. Error: max_frame above MILLRACE_MAX_FRAME.
+    Status configure(const millrace_steer_config& config);
+    [[nodiscard]] Result<millrace_steer_config> config() const;
+    Status enable(bool on);
+    Status set_mac(const MacAddress& mac);
+
+    // Replaces the whole policy. Error: a protocol other than 6 or 17 in l4_ports, more than
+    // MILLRACE_MAX_KEEP prefixes of a family.
+    Status set_keep(const KeepConfig& keep);
+
+    // The router's own addresses. Adding one twice and removing one that is not there succeed. Error: more
+    // than MILLRACE_MAX_LOCAL of a family.
+    Status add_local(const IpAddress& address);
+    Status remove_local(const IpAddress& address);
+    Status replace_local(std::span<const IpAddress> addresses);
+
+    // CLOCK_MONOTONIC now, in ns. One relaxed store into the map; no system call.
+    void beat(uint64_t monotonic_ns);
+
+    [[nodiscard]] Result<Counters> counters() const;  // since attach, summed over the CPUs
+    [[nodiscard]] Mode mode() const { return mode_; }
+
+  private:
+    struct Unmap {
+        void operator()(millrace_heartbeat* p) const;
+    };
+
+    explicit PortMaps(std::string port) : port_(std::move(port)) {}
+    [[nodiscard]] tl::unexpected<Error> failed(const std::string& what, int errno_value) const;
+    Status write_config(const millrace_steer_config& config);
+    Status set_keep_ports(const KeepConfig& keep);
+
+    std::string port_;
+    Mode mode_ = Mode::native;
+    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_;
+    std::unique_ptr<millrace_heartbeat, Unmap> heartbeat_;  // written by beat(), read by the classifier
+};
+
+}  // namespace millrace::steering

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "classifier_fixture.hpp"
+
+#include <bpf/bpf.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+
+#include "steering_bpf/reason_names.hpp"
+
+namespace millrace::test {
+namespace {
+
+constexpr uint32_t queue = 0;  // what BPF_PROG_TEST_RUN says
+
+}  // namespace
+
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+    return info.param.name;
+}
+
+void PrintTo(const Case& c, std::ostream* out) {
+    *out << c.name << " -> " << steering::reason_names[c.reason];
+}
+
+uint64_t ClassifierTest::monotonic_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+millrace_steer_config ClassifierTest::plain_config() {
+    millrace_steer_config config{};
+    config.heartbeat_timeout_ns = 3'600'000'000'000;  // no test takes an hour
+    config.flags = MILLRACE_FLAG_ENABLED;
+    config.max_frame = test_max_frame;
+    std::copy(router_mac.bytes.begin(), router_mac.bytes.end(), config.mac);
+    return config;
+}
+
+void ClassifierTest::SetUp() {
+    BpfTest::SetUp();
+    if (IsSkipped()) {
+        return;
+    }
+    const auto report = steering::attach("lo", {.pin_root = pin_root(), .mode = steering::Mode::generic});
+    ASSERT_TRUE(report) << report.error().text();
+    program_ = steering::Fd(bpf_prog_get_fd_by_id(report->program_id));
+    ASSERT_TRUE(program_);
+    xsks_ = steering::Fd(bpf_obj_get((pin_root() + "/lo/" MILLRACE_MAP_XSKS).c_str()));
+    ASSERT_TRUE(xsks_);
+    auto opened = steering::PortMaps::open("lo", pin_root());
+    ASSERT_TRUE(opened) << opened.error().text();
+    maps_.emplace(std::move(*opened));
+    ASSERT_TRUE(maps().configure(plain_config()));
+    maps().beat(monotonic_ns());
+    insert_socket();
+}
+
+void ClassifierTest::TearDown() {
+    if (maps_) {
+        EXPECT_TRUE(steering::detach("lo", pin_root()));
+    }
+}
+
+void ClassifierTest::insert_socket() {
+    // A socket needs no ring and no binding to be an entry: only the verdict is looked at.
+    socket_ = steering::Fd(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
+    ASSERT_TRUE(socket_) << "errno " << errno;
+    const int fd = socket_.get();
+    ASSERT_EQ(bpf_map_update_elem(xsks_.get(), &queue, &fd, BPF_ANY), 0) << "errno " << errno;
+}
+
+void ClassifierTest::remove_socket() {
+    ASSERT_EQ(bpf_map_delete_elem(xsks_.get(), &queue), 0) << "errno " << errno;
+}
+
+void ClassifierTest::expect(millrace_steer_reason reason, const Bytes& frame) {
+    const auto before = maps().counters();
+    ASSERT_TRUE(before);
+    Bytes out(frame.size() + 1);
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    options.data_in = frame.data();
+    options.data_size_in = static_cast<uint32_t>(frame.size());
+    options.data_out = out.data();
+    options.data_size_out = static_cast<uint32_t>(out.size());
+    options.repeat = 1;
+    ASSERT_EQ(bpf_prog_test_run_opts(program(), &options), 0) << "errno " << errno;
+    out.resize(options.data_size_out);
+    EXPECT_EQ(options.retval,
+              static_cast<uint32_t>(reason == MILLRACE_STEER_REDIRECT ? XDP_REDIRECT : XDP_PASS));
+    EXPECT_EQ(out, frame) << "the frame was modified";
+
+    const auto after = maps().counters();
+    ASSERT_TRUE(after);
+    for (size_t i = 0; i < after->size(); ++i) {
+        const bool this_one = i == static_cast<size_t>(reason);
+        EXPECT_EQ((*after)[i].packets - (*before)[i].packets, this_one ? 1U : 0U)
+            << steering::reason_names[i];
+        EXPECT_EQ((*after)[i].bytes - (*before)[i].bytes, this_one ? frame.size() : 0U)
+            << steering::reason_names[i];
+    }
+}
+
+}  // namespace millrace::test

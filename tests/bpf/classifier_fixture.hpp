@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A classifier on the loopback device of the test's namespace, configured so that plain transit is
+// redirected, and run frame by frame with BPF_PROG_TEST_RUN.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+
+#include "environment.hpp"
+#include "steering_bpf/attach.hpp"
+#include "steering_bpf/fd.hpp"
+#include "steering_bpf/port.hpp"
+#include "tests/support/frame.hpp"
+
+namespace millrace::test {
+
+inline constexpr uint16_t test_max_frame = 1514;
+
+// Two tables' worth of a frame: what it is called, what it is, what becomes of it.
+struct Case {
+    std::string name;
+    Frame frame;
+    millrace_steer_reason reason;
+};
+// For gtest's parameter names and messages.
+std::string case_name(const testing::TestParamInfo<Case>& info);
+void PrintTo(const Case& c, std::ostream* out);
+
+class ClassifierTest : public BpfTest {
+  protected:
+    void SetUp() override;
+    void TearDown() override;
+
+    steering::PortMaps& maps() { return *maps_; }
+    static millrace_steer_config plain_config();
+    static uint64_t monotonic_ns();
+
+    // Puts an AF_XDP socket into the XSKMAP's entry for queue 0, or takes it out.
+    void insert_socket();
+    void remove_socket();
+    // One frame in: checks the return code, that the frame is unmodified, and that exactly one counter moved
+    // by exactly this frame.
+    void expect(millrace_steer_reason reason, const Bytes& frame);
+    [[nodiscard]] int program() const { return program_.get(); }
+
+  private:
+    std::optional<steering::PortMaps> maps_;
+    steering::Fd program_;
+    steering::Fd xsks_;
+    steering::Fd socket_;
+};
+
+}  // namespace millrace::test
