@@ -152,7 +152,7 @@ Status serve(const Config& config) {
     }
 
     const Running running{*ports, **tables, **workers, **punter, *steering};
-    register_telemetry(running);
+    const Telemetry telemetry(running);
     (*server)->add_show("ports", show_ports(running));
     (*server)->add_show("counters", show_counters(running));
     (*server)->add_show("steering", show_steering(running));

@@ -3,17 +3,24 @@
 
 #include <spdlog/spdlog.h>
 
+#include <mutex>
+
 #include "dataplane/port/dpdk_compat.hpp"
 
 namespace millrace::dataplane {
 
 namespace {
 
-// DPDK's callback has no argument of ours.
-const Running* registered = nullptr;
+// DPDK's callback has no argument of ours, and can't be unregistered.
+std::mutex mutex;
+const Running* registered = nullptr;  // guarded by mutex
 
 // Runs on DPDK's telemetry thread; reads counters only.
 int counters(const char*, const char*, rte_tel_data* out) {
+    const std::lock_guard lock(mutex);
+    if (registered == nullptr) {
+        return -1;
+    }
     rte_tel_data_start_dict(out);
     for (size_t p = 0; p < registered->ports.size(); ++p) {
         rte_tel_data* reasons = rte_tel_data_alloc();
@@ -33,12 +40,20 @@ int counters(const char*, const char*, rte_tel_data* out) {
 
 }  // namespace
 
-void register_telemetry(const Running& running) {
-    registered = &running;
+Telemetry::Telemetry(const Running& running) {
+    {
+        const std::lock_guard lock(mutex);
+        registered = &running;
+    }
     if (rte_telemetry_register_cmd("/millrace/counters", counters,
                                    "Packets by ingress port and reason. Takes no parameters") != 0) {
         spdlog::warn("DPDK telemetry: /millrace/counters could not be registered");
     }
+}
+
+Telemetry::~Telemetry() {
+    const std::lock_guard lock(mutex);
+    registered = nullptr;
 }
 
 }  // namespace millrace::dataplane

@@ -6,7 +6,13 @@
 
 namespace millrace::dataplane {
 
-// After Eal::start. running outlives the process's telemetry, which DPDK ends with its own clean-up.
-void register_telemetry(const Running& running);
+// One at a time in a process, after Eal::start. While it lives, DPDK's telemetry thread reads running.
+class Telemetry {
+  public:
+    explicit Telemetry(const Running& running);
+    ~Telemetry();
+    Telemetry(const Telemetry&) = delete;
+    Telemetry& operator=(const Telemetry&) = delete;
+};
 
 }  // namespace millrace::dataplane

@@ -5,9 +5,8 @@
 
 namespace millrace::dataplane {
 
-LpmTrie::LpmTrie(Family family, uint32_t max_nodes, Quiescence& quiescence)
-    : family_(family),
-      quiescence_(quiescence),
+LpmTrie::LpmTrie(uint32_t max_nodes, Quiescence& quiescence)
+    : quiescence_(quiescence),
       max_nodes_(max_nodes),
       entries_(root_size + size_t{max_nodes} * node_size),
       depths_(root_size + size_t{max_nodes} * node_size),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The FIB of one table and family: a multibit trie with a first stride of 16 bits and strides of 8 below.
-// A lookup costs one load for prefixes up to /16, two up to /24, one more for each further 8 bits.
+// The FIB of one table and family (the caller keeps them apart): a multibit trie with a first stride of 16
+// bits and strides of 8 below. A lookup costs one load for prefixes up to /16, two up to /24, one more for
+// each further 8 bits.
 //
 // One control thread changes it while any number of workers look up. An entry is one 32-bit word, a value or
 // the index of a child, and every change of an address's result is one store: a lookup finds the old or the
@@ -23,7 +24,7 @@ namespace millrace::dataplane {
 class LpmTrie {
   public:
     // max_nodes: limit of trie nodes of 1.3 kB each; they are touched as they are used.
-    LpmTrie(Family family, uint32_t max_nodes, Quiescence& quiescence);
+    LpmTrie(uint32_t max_nodes, Quiescence& quiescence);
 
     [[nodiscard]] bool valid() const { return entries_.valid() && depths_.valid(); }
 
@@ -73,7 +74,6 @@ class LpmTrie {
     void pin(size_t entry);
     void collapse(size_t entry, uint32_t node, const Prefix& region);
 
-    Family family_;
     Quiescence& quiescence_;
     uint32_t max_nodes_;
     ReservedArray<uint32_t> entries_;  // read by workers

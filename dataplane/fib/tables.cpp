@@ -20,8 +20,8 @@ Result<std::unique_ptr<Tables>> Tables::create(const std::vector<PortConfig>& po
 
 Tables::Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers)
     : quiescence_(max_workers),
-      fib4_(Family::ipv4, sizes.fib4_nodes, quiescence_),
-      fib6_(Family::ipv6, sizes.fib6_nodes, quiescence_),
+      fib4_(sizes.fib4_nodes, quiescence_),
+      fib6_(sizes.fib6_nodes, quiescence_),
       groups_(sizes.groups, quiescence_),
       adjacencies_(sizes.adjacencies, quiescence_) {
     for (size_t i = 0; i < ports.size(); ++i) {

@@ -6,6 +6,7 @@
 
 #include <netinet/in.h>
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -33,8 +34,14 @@ inline uint32_t flow_hash(const uint8_t* ip, const IpPacket& packet) {
     const uint8_t protocol = packet.is_ipv6 ? ip[6] : ip[9];
     // More Fragments or an offset (RFC 791 3.1); an IPv6 fragment header is another protocol number anyway.
     const bool fragment = !packet.is_ipv6 && (read16(ip + 6) & 0x3fff) != 0;
-    uint32_t crc = rte_hash_crc(packet.is_ipv6 ? ip + 8 : ip + 12, packet.is_ipv6 ? 32 : 8, 0);
-    crc = rte_hash_crc_1byte(protocol, crc);
+    // Source and destination, eight bytes at a time; a header in a frame is not aligned to that.
+    std::array<uint64_t, 4> addresses;
+    const size_t words = packet.is_ipv6 ? 4 : 1;
+    std::memcpy(addresses.data(), packet.is_ipv6 ? ip + 8 : ip + 12, words * sizeof(uint64_t));
+    uint32_t crc = rte_hash_crc_1byte(protocol, 0);
+    for (size_t i = 0; i < words; ++i) {
+        crc = rte_hash_crc_8byte(addresses[i], crc);
+    }
     if (!fragment && has_ports(protocol) && packet.length >= header + 4) {
         uint32_t ports = 0;
         std::memcpy(&ports, ip + header, sizeof(ports));

@@ -63,12 +63,13 @@ Status AfXdpPort::open_queue(const PortConfig& config, uint16_t queue, rte_mempo
 
     const std::set<int> before = af_xdp_sockets();
     const rte_eth_conf conf{};
+    constexpr auto any_socket = static_cast<unsigned>(SOCKET_ID_ANY);
     int error = rte_eth_dev_configure(opened.device, 1, 1, &conf);
     if (error == 0) {
-        error = rte_eth_tx_queue_setup(opened.device, 0, ring, SOCKET_ID_ANY, nullptr);
+        error = rte_eth_tx_queue_setup(opened.device, 0, ring, any_socket, nullptr);
     }
     if (error == 0) {
-        error = rte_eth_rx_queue_setup(opened.device, 0, ring, SOCKET_ID_ANY, nullptr, pool);
+        error = rte_eth_rx_queue_setup(opened.device, 0, ring, any_socket, nullptr, pool);
     }
     if (error != 0) {
         return fail(
