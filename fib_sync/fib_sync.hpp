@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// All of the mirror in one object, for the daemon's event loop. Control thread only, the one that the sink is
+// called on.
+//
+//     auto sync = FibSync::create(sink, ports);            // in the network namespace to be mirrored
+//     (*sync)->start();
+//     loop: wait for fds() until next_deadline_ms(), then on_event_readable() / on_dump_readable() for those
+//           that are readable, and tick().
+//
+// Time is CLOCK_MONOTONIC in milliseconds.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fib_sync/mirror.hpp"
+#include "fib_sync/netlink.hpp"
+#include "fib_sync/sync.hpp"
+#include "millrace/result.hpp"
+#include "millrace/sink.hpp"
+
+namespace millrace::sync {
+
+class FibSync {
+  public:
+    struct Options {
+        size_t receive_buffer = 16U << 20;  // bytes; 1 M route messages need several times that: see Sync
+        SyncOptions sync;
+    };
+
+    // Opens and subscribes the sockets; nothing reaches the sink before start(). sink outlives this.
+    // Error: no socket, or a kernel without nexthop objects (before 5.3).
+    static Result<std::unique_ptr<FibSync>> create(ForwardingSink& sink, std::vector<std::string> ports,
+                                                   const Options& options);
+    static Result<std::unique_ptr<FibSync>> create(ForwardingSink& sink, std::vector<std::string> ports) {
+        return create(sink, std::move(ports), Options{});
+    }
+
+    void start() { sync_.start(now_ms()); }
+
+    // Event socket, dump socket: the same for life. Wait for EPOLLIN, level-triggered.
+    [[nodiscard]] std::array<int, 2> fds() const { return {event_fd(), dump_fd()}; }
+    [[nodiscard]] int event_fd() const { return transport_->event_fd(); }
+    [[nodiscard]] int dump_fd() const { return transport_->dump_fd(); }
+    void on_event_readable() { transport_->on_event_readable(sync_, now_ms()); }
+    void on_dump_readable() { transport_->on_dump_readable(sync_, now_ms()); }
+
+    // When tick() has something to do, if nothing becomes readable before.
+    [[nodiscard]] std::optional<uint64_t> next_deadline_ms() const { return sync_.deadline(); }
+    void tick() { sync_.tick(now_ms()); }
+    void tick(uint64_t now_ms) { sync_.tick(now_ms); }
+
+    // The sink has had a whole table: true from the end of the first resync on, also during later ones.
+    [[nodiscard]] bool synced() const { return sync_.statistics().resyncs != 0; }
+    // No resync is under way or about to begin.
+    [[nodiscard]] bool settled() const {
+        return sync_.state() == SyncState::synced && !sync_.deadline().has_value();
+    }
+
+    [[nodiscard]] SyncState state() const { return sync_.state(); }
+    [[nodiscard]] const Statistics& statistics() const { return sync_.statistics(); }
+    [[nodiscard]] const Mirror& mirror() const { return mirror_; }
+    [[nodiscard]] static uint64_t now_ms();
+
+  private:
+    FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
+            std::unique_ptr<NetlinkTransport> transport);
+
+    Mirror mirror_;
+    std::unique_ptr<NetlinkTransport> transport_;
+    Sync sync_;
+};
+
+}  // namespace millrace::sync

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "fib_sync/groups.hpp"
+
+#include <vector>
+
+namespace millrace::sync {
+
+AdjacencyState Groups::state_of(Ifindex ifindex, const IpAddress& gateway) const {
+    AdjacencyState state{.ifindex = ifindex, .reason = Reason::punt_no_neighbour, .destination = {}};
+    if (!links_.usable(ifindex)) {
+        state.reason = Reason::punt_link_down;
+        return state;
+    }
+    if (const Neighbor* n = neighbours_.find({gateway, ifindex}); n != nullptr && n->usable()) {
+        state.reason = Reason::forwarded;
+        state.destination = *n->mac;
+    }
+    return state;
+}
+
+Reason Groups::effective_reason(const Forwarding& content) const {
+    if (content.reason != Reason::forwarded) {
+        return content.reason;
+    }
+    const Hop& first = content.hops.front();
+    const Reason reason = state_of(first.ifindex, first.gateway).reason;
+    for (const Hop& hop : content.hops) {
+        if (state_of(hop.ifindex, hop.gateway).reason == Reason::forwarded) {
+            return Reason::forwarded;
+        }
+    }
+    return reason;
+}
+
+void Groups::set(Group& group, const Forwarding& content) {
+    std::vector<GroupMember> members;
+    members.reserve(content.hops.size());
+    for (const Hop& hop : content.hops) {
+        const AdjacencyKey key{hop.ifindex, hop.gateway};
+        const auto [at, created] = adjacencies_.try_emplace(key);
+        if (created) {
+            at->second.id = sink_.create_adjacency();
+            at->second.state = state_of(hop.ifindex, hop.gateway);
+            sink_.set_adjacency(at->second.id, at->second.state);
+        }
+        ++at->second.groups;
+        members.push_back({at->second.id, hop.weight});
+    }
+    sink_.set_group(group.id, {.reason = content.reason, .members = members});
+    group.content = content;
+}
+
+void Groups::release_adjacencies(const Forwarding& content) {
+    for (const Hop& hop : content.hops) {
+        const auto at = adjacencies_.find({hop.ifindex, hop.gateway});
+        if (--at->second.groups == 0) {
+            sink_.destroy_adjacency(at->second.id);
+            adjacencies_.erase(at);
+        }
+    }
+}
+
+Groups::Group& Groups::create(Group& group, const Forwarding& content) {
+    group.id = sink_.create_group();
+    set(group, content);
+    by_id_.emplace(group.id, &group);
+    unused_.insert(&group);
+    return group;
+}
+
+Groups::Group& Groups::with_content(const Forwarding& content) {
+    const auto [at, created] = by_content_.try_emplace(content);
+    return created ? create(at->second, content) : at->second;
+}
+
+Groups::Group& Groups::of_nexthop(NexthopId id, const Forwarding& content) {
+    const auto [at, created] = by_nexthop_.try_emplace(id);
+    at->second.nexthop = id;
+    return created ? create(at->second, content) : at->second;
+}
+
+Groups::Group* Groups::find(NexthopId id) {
+    const auto found = by_nexthop_.find(id);
+    return found == by_nexthop_.end() ? nullptr : &found->second;
+}
+
+void Groups::update(Group& group, const Forwarding& content) {
+    if (group.content == content) {
+        return;
+    }
+    const Forwarding before = group.content;
+    set(group, content);
+    release_adjacencies(before);
+}
+
+void Groups::release(Group& group) {
+    if (--group.routes == 0) {
+        unused_.insert(&group);
+    }
+}
+
+void Groups::sweep() {
+    for (Group* group : unused_) {
+        if (group->routes != 0) {
+            continue;
+        }
+        sink_.destroy_group(group->id);
+        release_adjacencies(group->content);
+        by_id_.erase(group->id);
+        if (group->nexthop) {
+            by_nexthop_.erase(*group->nexthop);
+        } else {
+            // A copy: the key must outlive the erased node that holds the content.
+            const Forwarding content = group->content;
+            by_content_.erase(content);
+        }
+    }
+    unused_.clear();
+}
+
+void Groups::refresh(const AdjacencyKey& key, Adjacency& adjacency) {
+    const AdjacencyState state = state_of(key.ifindex, key.gateway);
+    if (state != adjacency.state) {
+        adjacency.state = state;
+        sink_.set_adjacency(adjacency.id, state);
+    }
+}
+
+void Groups::refresh(Ifindex ifindex) {
+    for (auto at = adjacencies_.lower_bound({ifindex, {}});
+         at != adjacencies_.end() && at->first.ifindex == ifindex; ++at) {
+        refresh(at->first, at->second);
+    }
+}
+
+void Groups::refresh(const NeighborKey& neighbour) {
+    const auto at = adjacencies_.find({neighbour.ifindex, neighbour.address});
+    if (at != adjacencies_.end()) {
+        refresh(at->first, at->second);
+    }
+}
+
+}  // namespace millrace::sync

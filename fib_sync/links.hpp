@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The kernel's netdevs, and which of them the fast path may forward over. Control thread only.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "fib_sync/decode.hpp"
+#include "millrace/sink.hpp"
+
+namespace millrace::sync {
+
+struct Link {
+    LinkMessage state;
+    std::string port;  // the port that carries its frames; empty = none, millrace does not manage it
+    uint32_t seen = 0;
+
+    [[nodiscard]] bool managed() const { return !port.empty(); }
+    // A member of a bridge or bond does no routing of its own.
+    [[nodiscard]] bool usable() const { return state.up && state.carrier && state.master == Ifindex{}; }
+    [[nodiscard]] Interface interface() const;
+};
+
+class Links {
+  public:
+    explicit Links(std::vector<std::string> ports);
+
+    struct Change {
+        bool interface = false;  // what the sink knows of it is different
+        bool managed = false;    // it became an interface of the fast path, or is none any more
+    };
+    Change apply(const LinkMessage& message, uint32_t generation);
+    [[nodiscard]] std::vector<Ifindex> not_seen(uint32_t generation) const;
+
+    [[nodiscard]] const Link* find(Ifindex ifindex) const;
+    [[nodiscard]] bool managed(Ifindex ifindex) const;
+    [[nodiscard]] bool usable(Ifindex ifindex) const;
+    // The interface's name, or "if<index>" where the kernel has not told it.
+    [[nodiscard]] std::string name(Ifindex ifindex) const;
+
+  private:
+    // A VLAN on a port will be found here: by kind, and the ifindex of the device below it.
+    [[nodiscard]] std::string port_of(const LinkMessage& message) const;
+
+    std::set<std::string> ports_;
+    std::map<Ifindex, Link> links_;
+};
+
+}  // namespace millrace::sync

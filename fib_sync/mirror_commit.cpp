@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// From the tables to the sink: what changed since the last commit, its final state only.
+#include <linux/rtnetlink.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "fib_sync/mirror.hpp"
+
+namespace millrace::sync {
+namespace {
+
+// Neighbours that no unicast packet is forwarded to by a route of its own: link-local gateways serve their
+// own link only (RFC 4291 2.5.6), and the kernel keeps NOARP entries for groups it sends to.
+bool never_a_host_route(const IpAddress& a) {
+    if (a.family == Family::ipv4) {
+        return a.bytes[0] >= 224;
+    }
+    return a.bytes[0] == 0xff || (a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80);
+}
+
+Forwarding punt(Reason reason) {
+    return {.reason = reason, .hops = {}, .glean = {}};
+}
+
+}  // namespace
+
+void Mirror::commit() {
+    commit_nexthops();
+    commit_coverage();
+    for (const Prefix& prefix : dirty_) {
+        commit_prefix(prefix);
+    }
+    dirty_.clear();
+    groups_.sweep();
+    commit_locals();
+    for (const Ifindex ifindex : std::exchange(removed_interfaces_, {})) {
+        sink_.remove_interface(ifindex);
+    }
+    sink_.commit();
+    if (phase_ == Phase::replay) {
+        phase_ = Phase::live;
+        replaced_.clear();
+    }
+}
+
+// Objects that changed while prefixes point to their groups: one call each, however many prefixes.
+void Mirror::commit_nexthops() {
+    for (const NexthopId id : nexthops_.take_changed()) {
+        Groups::Group* group = groups_.find(id);
+        if (group == nullptr) {
+            continue;
+        }
+        const Forwarding content = nexthops_.resolve(id, links_);
+        if (group->content.glean != content.glean) {
+            // Rare: the hosts below these prefixes are concerned too.
+            for (auto& [prefix, entry] : rib_.table()) {
+                if (entry.group == group) {
+                    mark(prefix, entry);
+                }
+            }
+        }
+        groups_.update(*group, content);
+    }
+}
+
+// Which neighbours have a host route depends on the prefix that covers them. dirty_ grows meanwhile.
+void Mirror::commit_coverage() {
+    for (size_t i = 0; i < dirty_.size(); ++i) {
+        const Prefix prefix = dirty_[i];
+        PrefixEntry* entry = rib_.find(prefix);
+        const bool routed = !entry->routes.empty();
+        const bool coverage = routed != entry->routed;
+        if (coverage) {
+            rib_.count_length(prefix, routed);
+            entry->routed = routed;
+        }
+        const auto choice = routed ? choose(prefix, *entry) : std::nullopt;
+        const Ifindex glean = choice ? choice->content.glean : Ifindex{};
+        if (coverage || glean != entry->glean) {
+            entry->glean = glean;
+            if (!prefix.is_host()) {
+                neighbours_.within(prefix, [this](const NeighborKey& key, const Neighbor&) {
+                    mark(Prefix::make(key.address, address_bits(key.address.family)));
+                });
+            }
+        }
+    }
+}
+
+bool Mirror::in_local_prefix(const Prefix& prefix) const {
+    return std::any_of(wide_locals_.begin(), wide_locals_.end(), [&](const Prefix& wide) {
+        return wide.length < prefix.length && wide.contains(prefix.address);
+    });
+}
+
+std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixEntry& entry) const {
+    if (entry.routes.empty()) {
+        return prefix.is_host() ? choose_host(prefix.address) : std::nullopt;
+    }
+    const Route& best = entry.routes.front();
+    if (best.local) {
+        const bool plain = best.type == RTN_LOCAL || best.type == RTN_BROADCAST || best.type == RTN_ANYCAST ||
+                           best.type == RTN_MULTICAST;
+        return Choice{{}, punt(plain && best.tos == 0 ? Reason::punt_local : Reason::punt_unsupported)};
+    }
+    // The kernel looks the local table up first, as a whole: a short prefix there beats a long one here.
+    if (in_local_prefix(prefix)) {
+        return Choice{{}, punt(Reason::punt_local)};
+    }
+    // Routes by TOS are the kernel's alone; the highest TOS comes first. Equal IPv6 routes of different
+    // preference (RFC 4191) too.
+    const bool by_preference = std::any_of(entry.routes.begin(), entry.routes.end(), [&](const Route& r) {
+        return r.metric == best.metric && r.preference != best.preference;
+    });
+    if (best.tos != 0 || best.unsupported || by_preference) {
+        return Choice{{}, punt(Reason::punt_unsupported)};
+    }
+    const bool unicast = best.type == RTN_UNICAST;
+    if (best.nexthop != NexthopId{} && (unicast || best.type == RTN_BLACKHOLE)) {
+        return Choice{best.nexthop, nexthops_.resolve(best.nexthop, links_)};
+    }
+    if (unicast) {
+        return Choice{{}, resolve_paths(best.paths, links_)};
+    }
+    switch (best.type) {
+        case RTN_BLACKHOLE:
+            return Choice{{}, punt(Reason::drop_blackhole)};
+        case RTN_UNREACHABLE:
+        case RTN_PROHIBIT:
+            return Choice{{}, punt(Reason::punt_unreachable)};
+        default:
+            return Choice{{}, punt(Reason::punt_unsupported)};
+    }
+}
+
+std::optional<Mirror::Choice> Mirror::choose_host(const IpAddress& address) const {
+    if (never_a_host_route(address)) {
+        return std::nullopt;
+    }
+    const PrefixEntry* cover = rib_.longest_match(address);
+    if (cover == nullptr || cover->glean == Ifindex{}) {
+        return std::nullopt;
+    }
+    const Neighbor* neighbour = neighbours_.find({address, cover->glean});
+    if (neighbour == nullptr || !neighbour->usable()) {
+        return std::nullopt;
+    }
+    return Choice{{}, Forwarding{Reason::forwarded, {Hop{cover->glean, address, 1}}, {}}};
+}
+
+void Mirror::commit_prefix(const Prefix& prefix) {
+    PrefixEntry* entry = rib_.find(prefix);
+    entry->dirty = false;
+    const auto choice = choose(prefix, *entry);
+    if (choice) {
+        Groups::Group& group = choice->nexthop != NexthopId{}
+                                   ? groups_.of_nexthop(choice->nexthop, choice->content)
+                                   : groups_.with_content(choice->content);
+        if (entry->group == &group) {
+            return;
+        }
+        Groups::hold(group);
+        sink_.set_route(main_table, prefix, group.id);
+        if (entry->group != nullptr) {
+            groups_.release(*entry->group);
+        }
+        entry->group = &group;
+        return;
+    }
+    if (entry->group != nullptr) {
+        sink_.remove_route(main_table, prefix);
+        groups_.release(*entry->group);
+        entry->group = nullptr;
+    }
+    if (entry->routes.empty()) {
+        rib_.erase(prefix);
+    }
+}
+
+void Mirror::commit_locals() {
+    for (const IpAddress& address : std::exchange(dirty_locals_, {})) {
+        const auto at = locals_.find(address);
+        Local& local = at->second;
+        local.dirty = false;
+        const bool wanted = local.route || !local.interfaces.empty();
+        if (wanted != local.announced) {
+            local.announced = wanted;
+            if (wanted) {
+                sink_.add_local(address);
+            } else {
+                sink_.remove_local(address);
+            }
+        }
+        if (!wanted) {
+            locals_.erase(at);
+        }
+    }
+}
+
+}  // namespace millrace::sync

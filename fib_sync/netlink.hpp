@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The two rtnetlink sockets: one that is subscribed to changes, one that tables are dumped on. Both are
+// non-blocking; each read takes a bounded number of datagrams, so that the caller's event loop stays live.
+// Control thread only.
+#pragma once
+
+#include <netlink/socket.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "fib_sync/sync.hpp"
+#include "millrace/result.hpp"
+
+namespace millrace::sync {
+
+class NetlinkTransport : public Transport {
+  public:
+    // receive_buffer: bytes wanted for the subscription's socket; less without CAP_NET_ADMIN, where
+    // net.core.rmem_max is the limit. The sockets see the network namespace of the calling thread, for ever.
+    static Result<std::unique_ptr<NetlinkTransport>> open(size_t receive_buffer);
+
+    // Both stay the same for life; readable (EPOLLIN) = call the function below.
+    [[nodiscard]] int event_fd() const { return nl_socket_get_fd(events_.get()); }
+    [[nodiscard]] int dump_fd() const { return nl_socket_get_fd(dumps_.get()); }
+
+    // Reads what is there, a bounded number of datagrams, into sync. now: milliseconds, as Sync takes it.
+    void on_event_readable(Sync& sync, uint64_t now);
+    void on_dump_readable(Sync& sync, uint64_t now);
+
+    Status start_dump(DumpKind kind) override;
+    void abandon_dump() override {
+        expected_.reset();
+        next_.reset();
+    }
+
+  private:
+    struct SocketFree {
+        void operator()(nl_sock* s) const { nl_socket_free(s); }
+    };
+    using Socket = std::unique_ptr<nl_sock, SocketFree>;
+
+    enum class Received : uint8_t { datagram, nothing, lost, failed };
+
+    NetlinkTransport(Socket events, Socket dumps);
+    static Result<Socket> connect();
+    Received receive(int fd);
+    Status request(DumpKind kind);
+    // True when the dump under way is over.
+    bool dump_part(Sync& sync, std::span<const std::byte> message, uint64_t now);
+    bool read_notification(Sync& sync, uint64_t now);
+    void dump_over(Sync& sync, std::optional<Error> error, uint64_t now);
+
+    Socket events_;
+    Socket dumps_;
+    std::vector<std::byte> buffer_;
+    size_t received_ = 0;  // bytes of the datagram in buffer_
+    int error_ = 0;        // errno of Received::failed
+
+    // The kernel serves one dump of a socket at a time: one that is abandoned must run out first.
+    std::optional<uint32_t> in_flight_;  // sequence number that the kernel is answering
+    std::optional<uint32_t> expected_;   // the one that Sync waits for
+    std::optional<DumpKind> next_;       // to be sent once nothing is in flight
+    uint32_t sequence_ = 0;
+    bool interrupted_ = false;
+};
+
+}  // namespace millrace::sync

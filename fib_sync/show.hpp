@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the mirror holds, as rows for the operator. Each source keeps the key of its last row and goes on
+// behind it, so that a table may change, and be as long as it likes, while it is shown. Control thread only;
+// the mirror outlives openers and sources.
+#pragma once
+
+#include "fib_sync/fib_sync.hpp"
+#include "fib_sync/mirror.hpp"
+#include "millrace/rows.hpp"
+
+namespace millrace::sync {
+
+// Prefixes in force in the fast path. Arguments: family = ipv4 | ipv6, prefix = one exact prefix.
+// {"family","prefix","outcome","reason","protocol","metric","nexthop_id","group","via":[...]}
+[[nodiscard]] RowOpener show_routes(const Mirror& mirror);
+
+// Groups in force. {"group","nexthop_id","outcome","reason","members":[...],"routes"}
+[[nodiscard]] RowOpener show_nexthops(const Mirror& mirror);
+
+// {"address","interface","mac","state","usable","host_route"}. Argument: family = ipv4 | ipv6.
+[[nodiscard]] RowOpener show_neighbors(const Mirror& mirror);
+
+// One row: the state, the counters of Statistics, and how much the mirror holds.
+[[nodiscard]] RowOpener show_sync(const FibSync& sync);
+
+}  // namespace millrace::sync

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// When to dump, and in which order to give dumps and notifications to the mirror. No socket, no clock: time
+// comes in as an argument, in milliseconds of any monotonic clock. Control thread only.
+//
+// The kernel's notifications are not a complete stream: on link or carrier loss IPv4 routes and nexthop
+// objects vanish without one, and a full socket loses some. So a resync is a normal event: dump everything
+// while notifications queue, sweep what the dump did not tell, replay the queue. Forwarding goes on with the
+// old table meanwhile; link and neighbour messages take effect at once, also during a resync.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "fib_sync/decode.hpp"
+#include "fib_sync/mirror.hpp"
+#include "millrace/result.hpp"
+
+namespace millrace::sync {
+
+// In the order that they are asked for: what is referred to comes first.
+enum class DumpKind : uint8_t { links, addresses, neighbours, nexthops, routes4, routes6 };
+[[nodiscard]] std::string_view name(DumpKind kind);
+
+class Transport {
+  public:
+    Transport() = default;
+    virtual ~Transport() = default;
+    Transport(const Transport&) = delete;
+    Transport& operator=(const Transport&) = delete;
+    // Asks the kernel for a table. The answer comes as Sync::dump_message calls and then one of dump_done
+    // and dump_failed. Nothing of a dump that was started before it comes any more.
+    virtual Status start_dump(DumpKind kind) = 0;
+    // Nothing of the dump that is under way comes any more.
+    virtual void abandon_dump() = 0;
+};
+
+enum class SyncState : uint8_t {
+    idle,     // not started
+    waiting,  // an attempt failed; the next one starts after the back-off
+    dumping,  // a resync is under way
+    synced,   // following notifications
+};
+[[nodiscard]] std::string_view name(SyncState state);
+
+struct Statistics {
+    uint64_t messages = 0;          // notifications and dumped ones that were understood
+    uint64_t ignored = 0;           // of kinds or families that the mirror does not follow
+    uint64_t decode_errors = 0;     // malformed
+    uint64_t resyncs = 0;           // completed
+    uint64_t restarts = 0;          // attempts that had to be given up
+    uint64_t overruns = 0;          // the kernel could not deliver notifications
+    uint64_t interrupted = 0;       // a table changed while it was dumped
+    uint64_t dump_failures = 0;     // refused, or no answer
+    uint64_t queue_overflows = 0;   // more notifications during a resync than there is room for
+    uint64_t doubts = 0;            // changes that only a new dump can settle
+    uint64_t commits = 0;           // batches given to the sink
+    uint64_t last_duration_ms = 0;  // of the last completed resync
+    uint64_t last_resync_ms = 0;    // when it ended, on the caller's clock
+};
+
+struct SyncOptions {
+    size_t queue_limit = 1U << 18;  // notifications kept during a resync; about 40 MB of routes
+    uint64_t backoff_min_ms = 10;   // doubled after each failure in a row
+    uint64_t backoff_max_ms = 1000;
+    uint64_t coalesce_ms = 20;          // from the first reason for a resync to its start
+    uint64_t hold_ms = 5;               // removed routes wait so long for what replaces them: FRR 8.4 deletes
+                                        // an IPv6 route and then adds the new one
+    uint64_t dump_timeout_ms = 10'000;  // without a message of the dump under way
+};
+
+class Sync {
+  public:
+    // Both outlive this.
+    Sync(Mirror& mirror, Transport& transport, SyncOptions options = {});
+
+    // The subscription is in place: begin the first resync.
+    void start(uint64_t now);
+
+    // One message of the subscription. end_batch follows when there are no more for the moment.
+    void notification(std::span<const std::byte> one_message, uint64_t now);
+    void notification(Message message, uint64_t now);
+    void end_batch(uint64_t now);
+    // The subscription lost messages.
+    void overrun(uint64_t now);
+
+    void dump_message(std::span<const std::byte> one_message, uint64_t now);
+    void dump_message(const Message& message, uint64_t now);
+    // All notifications that the kernel sent before it ended the dump have been given to notification().
+    // interrupted: the kernel says that what it told is not consistent (NLM_F_DUMP_INTR).
+    void dump_done(bool interrupted, uint64_t now);
+    void dump_failed(const Error& error, uint64_t now);
+
+    void tick(uint64_t now);
+    // When tick has something to do next.
+    [[nodiscard]] std::optional<uint64_t> deadline() const;
+
+    [[nodiscard]] SyncState state() const { return state_; }
+    [[nodiscard]] bool resync_pending() const { return resync_at_.has_value(); }
+    [[nodiscard]] const Statistics& statistics() const { return statistics_; }
+
+  private:
+    struct NeighborTouched {
+        Ifindex ifindex{};
+        IpAddress address;
+        auto operator<=>(const NeighborTouched&) const = default;
+    };
+
+    std::optional<Message> understood(std::span<const std::byte> one_message);
+    void begin(uint64_t now);
+    void start_stage(DumpKind kind, uint64_t now);
+    void restart(uint64_t now, std::string_view why);
+    void complete(uint64_t now);
+    void schedule(uint64_t now, std::string_view why);
+    void watch(const Message& message, uint64_t now);
+    void apply_live(const Message& message, uint64_t now);
+    void commit(uint64_t now);
+
+    Mirror& mirror_;
+    Transport& transport_;
+    SyncOptions options_;
+    Statistics statistics_;
+    SyncState state_ = SyncState::idle;
+    DumpKind stage_ = DumpKind::links;
+
+    std::vector<Message> queue_;
+    // Told by a notification since the resync began: the dump may be older.
+    std::set<Ifindex> touched_links_;
+    std::set<NeighborTouched> touched_neighbours_;
+
+    uint64_t backoff_ms_;
+    uint64_t began_ = 0;
+    uint64_t last_answer_ = 0;
+    std::optional<uint64_t> resync_at_;
+    std::optional<uint64_t> commit_at_;  // held back until
+    bool uncommitted_ = false;
+    bool removal_ = false;  // the batch removes routes
+};
+
+}  // namespace millrace::sync

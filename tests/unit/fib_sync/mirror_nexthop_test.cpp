@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Nexthop objects and the neighbours behind them.
+#include <gtest/gtest.h>
+
+#include "messages.hpp"
+#include "recording_sink.hpp"
+
+namespace millrace::sync::test {
+namespace {
+
+using Mirrored = Bench<RecordingSink>;
+
+TEST(MirrorNexthop, ReplaceUnderManyPrefixesIsAFewCalls) {
+    Mirrored m;
+    m.apply({object(5, via("192.0.2.1", e0)), neighbour(e1, "192.0.2.2", 2)});
+    std::vector<Message> routes;
+    for (unsigned i = 0; i < 10'000; ++i) {
+        routes.push_back(by_id(fmt::format("10.{}.{}.0/24", i / 250, i % 250), 5));
+    }
+    m.apply(routes);
+    ASSERT_EQ(m.sink.routes.size(), 10'000U);
+    EXPECT_EQ(m.sink.groups.size(), 1U);
+    m.sink.clear_log();
+    m.apply({object(5, via("192.0.2.2", e1))});
+    EXPECT_EQ(m.sink.outcome("10.7.7.0/24"), "forward 11:02:00:00:00:00:02*1");
+    // create, set adjacency; set group; destroy adjacency
+    EXPECT_EQ(m.sink.call_count, 4U);
+    m.sink.clear_log();
+    // With nexthop_compat_mode=1 every route is announced again: nothing follows from it.
+    for (Message& r : routes) {
+        r = replacing(std::get<RouteMessage>(r));
+        std::get<RouteMessage>(r).paths = {via("192.0.2.2", e1)};
+    }
+    m.apply(routes);
+    EXPECT_EQ(m.sink.call_count, 0U);
+}
+
+TEST(MirrorNexthop, IdRulesOverTheExpandedHops) {
+    Mirrored m;
+    RouteMessage r = by_id("10.0.0.0/8", 5);
+    r.paths = {via("192.0.2.99", e1)};
+    m.apply({object(5, via("192.0.2.1", e0)), r});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1");
+}
+
+TEST(MirrorNexthop, GroupsWeightsAndMembers) {
+    Mirrored m;
+    m.apply({group(7, {{NexthopId{5}, 1}, {NexthopId{6}, 1000}}), by_id("10.0.0.0/8", 7)});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "punt_unsupported") << "members are not known yet";
+    m.apply({object(5, via("192.0.2.1", e0)), object(6, via("192.0.2.2", e1))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1 11:punt_no_neighbour*1000");
+    m.apply({object(6, via("192.0.2.9", e0))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1 10:punt_no_neighbour*1000");
+    m.apply({object(5, via("192.0.2.1", e0, 1, RTNH_F_DEAD))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1000");
+    m.apply({group(7, {{NexthopId{6}, 1}}), removed(object(5, {}))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1");
+    m.apply({object(6, on(e0))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "punt_glean");
+}
+
+TEST(MirrorNexthop, BlackholeAndUnsupported) {
+    Mirrored m;
+    NexthopMessage blackhole = object(5, {});
+    blackhole.blackhole = true;
+    m.apply({blackhole, by_id("10.0.0.0/8", 5), group(6, {{NexthopId{5}, 1}}), by_id("10.6.0.0/16", 6)});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "drop_blackhole");
+    EXPECT_EQ(m.sink.outcome("10.6.0.0/16"), "drop_blackhole");
+    NexthopMessage unsupported = object(5, via("192.0.2.1", e0));
+    unsupported.unsupported = true;
+    m.apply({unsupported});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "punt_unsupported");
+    EXPECT_EQ(m.sink.outcome("10.6.0.0/16"), "punt_unsupported");
+}
+
+TEST(MirrorNexthop, DeletedUnderItsRoutes) {
+    Mirrored m;
+    m.apply({object(5, via("192.0.2.1", e0)), by_id("10.0.0.0/8", 5)});
+    EXPECT_TRUE(m.mirror.nexthop_in_use(NexthopId{5}));
+    m.apply({removed(object(5, {}))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "punt_unsupported");
+    m.apply({object(5, via("192.0.2.1", e0))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1");
+    m.apply({removed(by_id("10.0.0.0/8", 5))});
+    EXPECT_FALSE(m.mirror.nexthop_in_use(NexthopId{5}));
+    EXPECT_TRUE(m.sink.groups.empty());
+}
+
+TEST(MirrorNexthop, NeighbourStates) {
+    const struct {
+        uint16_t nud;
+        bool usable;
+    } states[] = {{NUD_PERMANENT, true}, {NUD_NOARP, true},       {NUD_REACHABLE, true},
+                  {NUD_STALE, true},     {NUD_DELAY, true},       {NUD_PROBE, true},
+                  {NUD_FAILED, false},   {NUD_INCOMPLETE, false}, {NUD_NONE, false}};
+    for (const auto& s : states) {
+        Mirrored m;
+        m.apply({route("10.0.0.0/8", {via("192.0.2.1", e0)}), neighbour(e0, "192.0.2.1", 1, s.nud)});
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"),
+                  s.usable ? "forward 10:02:00:00:00:00:01*1" : "forward 10:punt_no_neighbour*1")
+            << s.nud;
+    }
+}
+
+TEST(MirrorNexthop, NeighbourFollowedWithOneCall) {
+    Mirrored m;
+    m.apply({route("10.0.0.0/8", {via("192.0.2.1", e0)}), neighbour(e0, "192.0.2.1", 1)});
+    m.sink.clear_log();
+    m.mirror.apply(neighbour(e0, "192.0.2.1", 2));  // before any commit
+    EXPECT_EQ(m.sink.call_count, 1U);
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:02:00:00:00:00:02*1");
+    m.apply({neighbour(e0, "192.0.2.1", 2, NUD_STALE)});
+    EXPECT_EQ(m.sink.call_count, 1U) << "still usable, nothing to say";
+    NeighborMessage failed = neighbour(e0, "192.0.2.1", 2, NUD_FAILED);
+    m.apply({failed});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1");
+    m.apply({neighbour(e0, "192.0.2.1", 2), removed(failed)});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1");
+    failed = neighbour(e0, "192.0.2.1", 2);
+    failed.mac.reset();
+    m.apply({failed});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1") << "usable but without a MAC";
+}
+
+}  // namespace
+}  // namespace millrace::sync::test

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// FibSync against the kernel, in a network namespace of its own.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+
+#include "fib_sync/fib_sync.hpp"
+#include "messages.hpp"
+#include "recording_sink.hpp"
+
+namespace millrace::sync::test {
+namespace {
+
+class Netns : public testing::Test {
+  protected:
+    static void SetUpTestSuite() {
+        if (geteuid() != 0) {
+            return;
+        }
+        // The program's only thread; the namespace goes with it.
+        ready_ = unshare(CLONE_NEWNET) == 0;
+    }
+    void SetUp() override {
+        if (!ready_) {
+            GTEST_SKIP() << "needs root, for a network namespace";
+        }
+        run("ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0;"
+            "ip link add e0 type veth peer name p0; ip link add e1 type veth peer name p1;"
+            "for i in e0 p0 e1 p1; do ip link set $i up; done;"
+            "ip addr add 192.0.2.1/24 dev e0; ip addr add 2001:db8::1/64 dev e0 nodad;"
+            "ip addr add 198.51.100.1/24 dev e1");
+    }
+    void TearDown() override {
+        if (ready_) {
+            run("ip link del e0; ip link del e1; ip nexthop flush >/dev/null 2>&1 || true; ip route flush table main || true");
+        }
+    }
+    static void run(const std::string& commands) {
+        ASSERT_EQ(std::system(("set -e; " + commands).c_str()), 0)
+            << commands;  // NOLINT(concurrency-mt-unsafe)
+    }
+    void start(FibSync::Options options = {}) {
+        auto made = FibSync::create(sink_, {"e0", "e1"}, options);
+        ASSERT_TRUE(made.has_value()) << made.error().text();
+        sync_ = std::move(*made);
+        sync_->start();
+        ASSERT_TRUE(until([&] { return sync_->settled(); }));
+    }
+    // Runs the loop that a daemon would, until the condition holds; false after 10 s.
+    bool until(const std::function<bool()>& condition) {
+        const uint64_t end = FibSync::now_ms() + 10'000;
+        while (!condition()) {
+            const uint64_t now = FibSync::now_ms();
+            if (now > end) {
+                return false;
+            }
+            const uint64_t deadline = std::min(sync_->next_deadline_ms().value_or(end), now + 100);
+            pollfd fds[] = {{sync_->event_fd(), POLLIN, 0}, {sync_->dump_fd(), POLLIN, 0}};
+            poll(fds, 2, static_cast<int>(deadline > now ? deadline - now : 0));
+            if ((fds[0].revents & POLLIN) != 0) {
+                sync_->on_event_readable();
+            }
+            if ((fds[1].revents & POLLIN) != 0) {
+                sync_->on_dump_readable();
+            }
+            sync_->tick();
+        }
+        return true;
+    }
+    bool becomes(const char* prefix, const std::string& outcome) {
+        return until([&] { return sink_.outcome(prefix) == outcome; });
+    }
+    // A second mirror that is started now has the same FIB, or will have.
+    void expect_equal_to_a_fresh_one() {
+        RecordingSink fresh;
+        auto made = FibSync::create(fresh, {"e0", "e1"});
+        ASSERT_TRUE(made.has_value());
+        std::swap(sync_, *made);
+        sync_->start();
+        ASSERT_TRUE(until([&] { return sync_->settled(); }));
+        std::swap(sync_, *made);
+        EXPECT_TRUE(until([&] { return sync_->settled() && sink_.fib() == fresh.fib(); }));
+        EXPECT_EQ(sink_.fib(), fresh.fib());
+        EXPECT_EQ(sink_.locals, fresh.locals);
+    }
+    [[nodiscard]] std::string over(const char* port, const char* how, int weight = 1) const {
+        for (const auto& [ifindex, interface] : sink_.interfaces) {
+            if (interface.name == port) {
+                return fmt::format("forward {}:{}*{}", raw(ifindex), how, weight);
+            }
+        }
+        return "no such interface";
+    }
+
+    static inline bool ready_ = false;
+    RecordingSink sink_;
+    std::unique_ptr<FibSync> sync_;
+};
+
+TEST_F(Netns, InitialDump) {
+    run("ip route add 10.0.0.0/8 via 192.0.2.9; ip -6 route add 2001:db8:1::/48 via 2001:db8::9;"
+        "ip route add blackhole 10.66.0.0/16; ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev e0 nud permanent");
+    start();
+    EXPECT_TRUE(sync_->synced());
+    EXPECT_EQ(sink_.interfaces.size(), 2U);
+    EXPECT_EQ(sink_.outcome("10.0.0.0/8"), over("e0", "02:00:00:00:00:09"));
+    EXPECT_EQ(sink_.outcome("192.0.2.9/32"), over("e0", "02:00:00:00:00:09"));
+    EXPECT_EQ(sink_.outcome("2001:db8:1::/48"), over("e0", "punt_no_neighbour"));
+    EXPECT_EQ(sink_.outcome("10.66.0.0/16"), "drop_blackhole");
+    EXPECT_EQ(sink_.outcome("192.0.2.0/24"), "punt_glean");
+    EXPECT_EQ(sink_.outcome("192.0.2.1/32"), "punt_local");
+    EXPECT_EQ(sink_.outcome("192.0.2.255/32"), "punt_local");
+    EXPECT_EQ(sink_.outcome("ff00::/8"), "punt_local");
+    EXPECT_TRUE(sink_.locals.contains(ip("2001:db8::1")));
+}
+
+TEST_F(Netns, RoutesAndNeighboursAreFollowed) {
+    start();
+    run("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev e0 nud permanent");
+    run("ip route add 10.0.0.0/8 via 192.0.2.9 metric 20");
+    EXPECT_TRUE(becomes("10.0.0.0/8", over("e0", "02:00:00:00:00:09")));
+    run("ip route add blackhole 10.0.0.0/8 metric 5");
+    EXPECT_TRUE(becomes("10.0.0.0/8", "drop_blackhole"));
+    run("ip route del blackhole 10.0.0.0/8 metric 5; ip route replace 10.0.0.0/8 via 198.51.100.9 metric 20");
+    EXPECT_TRUE(becomes("10.0.0.0/8", over("e1", "punt_no_neighbour")));
+    run("ip route append 10.0.0.0/8 via 192.0.2.9 metric 20; ip route del 10.0.0.0/8 via 198.51.100.9 metric 20");
+    EXPECT_TRUE(becomes("10.0.0.0/8", over("e0", "02:00:00:00:00:09")));
+    run("ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:0a dev e0 nud permanent");
+    EXPECT_TRUE(becomes("10.0.0.0/8", over("e0", "02:00:00:00:00:0a")));
+    run("ip neigh del 192.0.2.9 dev e0");
+    EXPECT_TRUE(becomes("10.0.0.0/8", over("e0", "punt_no_neighbour")));
+    EXPECT_TRUE(becomes("192.0.2.9/32", "none"));
+    run("ip route del 10.0.0.0/8 metric 20");
+    EXPECT_TRUE(becomes("10.0.0.0/8", "none"));
+    run("ip -6 route add 2001:db8:1::/48 via 2001:db8::9; ip -6 route append 2001:db8:1::/48 via 2001:db8::a");
+    EXPECT_TRUE(until([&] { return sink_.outcome("2001:db8:1::/48").size() > 50; })) << "two paths";
+    run("ip -6 route del 2001:db8:1::/48 via 2001:db8::9");
+    EXPECT_TRUE(becomes("2001:db8:1::/48", over("e0", "punt_no_neighbour")));
+    run("ip route add 10.1.0.0/16 via inet6 2001:db8::9 dev e0; ip route add 10.2.0.0/16 via 203.0.113.1 dev e1 onlink");
+    EXPECT_TRUE(becomes("10.1.0.0/16", over("e0", "punt_no_neighbour")));
+    EXPECT_TRUE(becomes("10.2.0.0/16", over("e1", "punt_no_neighbour")));
+    run("ip addr add 203.0.113.77/32 dev e1");
+    EXPECT_TRUE(becomes("203.0.113.77/32", "punt_local"));
+    run("ip addr del 203.0.113.77/32 dev e1");
+    EXPECT_TRUE(becomes("203.0.113.77/32", "none"));
+    EXPECT_FALSE(sink_.locals.contains(ip("203.0.113.77")));
+    EXPECT_EQ(sync_->statistics().decode_errors, 0U);
+    EXPECT_EQ(sync_->statistics().doubts, 0U);
+    expect_equal_to_a_fresh_one();
+}
+
+TEST_F(Netns, NexthopObjects) {
+    start();
+    run("ip nexthop add id 1 via 192.0.2.9 dev e0; ip nexthop add id 2 via 198.51.100.9 dev e1;"
+        "ip nexthop add id 3 group 1,2/2,5; ip route add 10.0.0.0/8 nhid 3; ip route add 10.1.0.0/16 nhid 1;"
+        "ip -6 nexthop add id 4 via 2001:db8::9 dev e0; ip -6 route add 2001:db8:1::/48 nhid 4");
+    EXPECT_TRUE(becomes("10.1.0.0/16", over("e0", "punt_no_neighbour")));
+    EXPECT_TRUE(until([&] { return sink_.outcome("10.0.0.0/8").find("*5") != std::string::npos; }));
+    EXPECT_TRUE(becomes("2001:db8:1::/48", over("e0", "punt_no_neighbour")));
+    run("ip nexthop replace id 1 via 198.51.100.8 dev e1");
+    EXPECT_TRUE(becomes("10.1.0.0/16", over("e1", "punt_no_neighbour")));
+    run("ip nexthop del id 1");  // the kernel takes 10.1.0.0/16 along silently, and shrinks group 3
+    EXPECT_TRUE(becomes("10.1.0.0/16", "none"));
+    EXPECT_TRUE(becomes("10.0.0.0/8", over("e1", "punt_no_neighbour", 5)));
+    expect_equal_to_a_fresh_one();
+}
+
+TEST_F(Netns, LinkDownAndUp) {
+    run("ip nexthop add id 1 via 192.0.2.9 dev e0; ip nexthop add id 2 via 198.51.100.9 dev e1; ip nexthop add id 3 group 1/2;"
+        "ip route add 10.0.0.0/8 nhid 3; ip route add 10.1.0.0/16 nhid 1; ip route add 10.2.0.0/16 via 192.0.2.8;"
+        "ip route add 10.3.0.0/16 nexthop via 192.0.2.8 nexthop via 198.51.100.8; ip -6 route add 2001:db8:1::/48 via 2001:db8::9");
+    start();
+    const uint64_t resyncs = sync_->statistics().resyncs;
+    run("ip link set e0 down");
+    for (const char* prefix : {"10.1.0.0/16", "10.2.0.0/16", "2001:db8:1::/48", "192.0.2.0/24"}) {
+        EXPECT_TRUE(becomes(prefix, "none")) << prefix;
+    }
+    EXPECT_TRUE(becomes("10.0.0.0/8", over("e1", "punt_no_neighbour")));
+    EXPECT_TRUE(becomes("10.3.0.0/16", over("e1", "punt_no_neighbour")));
+    EXPECT_GT(sync_->statistics().resyncs, resyncs);
+    expect_equal_to_a_fresh_one();
+    run("ip link set e0 up");
+    EXPECT_TRUE(becomes("192.0.2.0/24", "punt_glean"));
+    expect_equal_to_a_fresh_one();
+    run("ip route add 10.2.0.0/16 via 192.0.2.8; ip link set p0 down");  // carrier loss
+    EXPECT_TRUE(until([&] {
+        return std::none_of(sink_.interfaces.begin(), sink_.interfaces.end(),
+                            [](const auto& i) { return i.second.name == "e0" && i.second.usable; });
+    }));
+    EXPECT_NE(sink_.outcome("10.2.0.0/16"), over("e0", "punt_no_neighbour"));
+    run("ip link set p0 up");
+    expect_equal_to_a_fresh_one();
+    run("ip link set e1 name other0");
+    EXPECT_TRUE(until([&] { return sink_.interfaces.size() == 1; }));
+    run("ip link set other0 name e1");
+    EXPECT_TRUE(until([&] { return sink_.interfaces.size() == 2; }));
+    expect_equal_to_a_fresh_one();
+}
+
+TEST_F(Netns, OverrunIsRepaired) {
+    FibSync::Options options;
+    options.receive_buffer = 1;  // the kernel's minimum
+    start(options);
+    char path[] = "/tmp/mrsync-batch-XXXXXX";
+    const int fd = mkstemp(path);
+    ASSERT_GE(fd, 0);
+    close(fd);
+    {
+        std::ofstream batch(path);
+        for (int i = 0; i < 20'000; ++i) {
+            batch << fmt::format("route add 10.{}.{}.0/24 via 192.0.2.{}\n", i / 250, i % 250, 2 + i % 7);
+            if (i % 10 == 9) {
+                batch << fmt::format("route del 10.{}.{}.0/24\n", (i - 5) / 250, (i - 5) % 250);
+            }
+        }
+    }
+    run(fmt::format("ip -batch {}", path));
+    unlink(path);
+    EXPECT_TRUE(until([&] { return sync_->statistics().overruns > 0; }));
+    EXPECT_TRUE(until([&] { return sync_->settled(); }));
+    EXPECT_GT(sink_.routes.size(), 18'000U);
+    EXPECT_EQ(sink_.outcome("10.0.4.0/24"), "none");
+    expect_equal_to_a_fresh_one();
+    std::printf("%llu overruns, %llu resyncs, last %llu ms\n",
+                static_cast<unsigned long long>(sync_->statistics().overruns),
+                static_cast<unsigned long long>(sync_->statistics().resyncs),
+                static_cast<unsigned long long>(sync_->statistics().last_duration_ms));
+}
+
+}  // namespace
+}  // namespace millrace::sync::test
