@@ -2,7 +2,9 @@
 #include "steering_bpf/port.hpp"
 
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -71,6 +73,13 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
             break;
     }
     out.mode_ = link->mode;
+
+    // Before anything is written: a daemon that is refused must leave the one that runs alone.
+    out.lock_ = Fd(::open(dir->c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!out.lock_ || flock(out.lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+        return errno == EWOULDBLOCK ? out.failed("another millraced serves it; stop that one first", 0)
+                                    : out.failed(fmt::format("{}: cannot lock", *dir), errno);
+    }
 
     Fd xsks;  // only checked: libxdp finds it by itself
     Fd heartbeat;

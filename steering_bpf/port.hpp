@@ -4,7 +4,7 @@
 // heartbeat then makes it ineffective. A daemon that starts calls configure(), set_keep() and
 // replace_local(), and beats only once its workers run.
 //
-// Control thread, except beat() and counters(): any thread. One process at a time writes. Move-only.
+// Control thread, except beat() and counters(): any thread. One object at a time for a port. Move-only.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,8 @@ namespace millrace::steering {
 class PortMaps {
   public:
     // Opens what attach() pinned, and checks that it belongs to the netdev that has the port's name now, in
-    // the network namespace of the calling thread, and that the maps are those of this build's ABI.
+    // the network namespace of the calling thread, and that the maps are those of this build's ABI. Error
+    // also while another PortMaps of any process has them open.
     static Result<PortMaps> open(const std::string& port, const std::string& pin_root = MILLRACE_PIN_ROOT);
 
     // Timeout, largest frame, MAC address and ENABLED are taken over; the KEEP flags and the protocols are
@@ -62,6 +63,7 @@ class PortMaps {
 
     std::string port_;
     Mode mode_ = Mode::native;
+    Fd lock_;  // of the pin folder, while this object lives
     Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_;
     std::unique_ptr<millrace_heartbeat, Unmap> heartbeat_;  // written by beat(), read by the classifier
 };

@@ -81,7 +81,7 @@ class Reader {
         };
     }
 
-    auto text(std::string_view key, std::string& out, std::set<std::string_view> allowed = {}) {
+    auto text(std::string_view key, std::string& out, const std::set<std::string_view>& allowed = {}) {
         return [=, this, &out](const toml::node& node) {
             const auto value = node.value_exact<std::string>();
             if (!value || value->empty() || (!allowed.empty() && !allowed.contains(*value))) {
@@ -97,7 +97,7 @@ class Reader {
         };
     }
 
-    auto each(std::string_view key, std::function<void(const toml::node&)> handler) {
+    auto each(std::string_view key, const std::function<void(const toml::node&)>& handler) {
         return [=, this](const toml::node& node) {
             const toml::array* array = node.as_array();
             if (array == nullptr) {

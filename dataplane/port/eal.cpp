@@ -111,6 +111,7 @@ Result<std::unique_ptr<Eal>> Eal::start(const Config& config) {
         arguments.insert(arguments.end(), {"--no-shconf", "--no-huge", "-m", std::to_string(wanted >> 20)});
     }
     std::vector<char*> argv;
+    argv.reserve(arguments.size());
     for (std::string& a : arguments) {
         argv.push_back(a.data());
     }

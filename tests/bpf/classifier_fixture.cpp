@@ -51,12 +51,18 @@ void ClassifierTest::SetUp() {
     ASSERT_TRUE(program_);
     xsks_ = steering::Fd(bpf_obj_get((pin_root() + "/lo/" MILLRACE_MAP_XSKS).c_str()));
     ASSERT_TRUE(xsks_);
-    auto opened = steering::PortMaps::open("lo", pin_root());
-    ASSERT_TRUE(opened) << opened.error().text();
-    maps_.emplace(std::move(*opened));
+    next_daemon();
+    ASSERT_TRUE(maps_);
     ASSERT_TRUE(maps().configure(plain_config()));
     maps().beat(monotonic_ns());
     insert_socket();
+}
+
+void ClassifierTest::next_daemon() {
+    maps_.reset();
+    auto opened = steering::PortMaps::open("lo", pin_root());
+    ASSERT_TRUE(opened) << opened.error().text();
+    maps_.emplace(std::move(*opened));
 }
 
 void ClassifierTest::TearDown() {

@@ -34,6 +34,8 @@ class ClassifierTest : public BpfTest {
     void TearDown() override;
 
     steering::PortMaps& maps() { return *maps_; }
+    // Closes maps(), as the end of a daemon does, and opens them for the next one.
+    void next_daemon();
     static millrace_steer_config plain_config();
     static uint64_t monotonic_ns();
 

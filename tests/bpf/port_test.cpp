@@ -116,29 +116,31 @@ TEST_F(PortMapsTest, LocalAddressesOfAnEarlierDaemonGo) {
         ASSERT_TRUE(maps().add_local(a));
         ASSERT_TRUE(maps().add_local(a));  // twice is once
     }
-    auto next_daemon = PortMaps::open("lo", pin_root());
-    ASSERT_TRUE(next_daemon);
+    next_daemon();
     const IpAddress now[] = {own4[1], own4[2], own6[1]};
-    ASSERT_TRUE(next_daemon->replace_local(now));
+    ASSERT_TRUE(maps().replace_local(now));
     expect(MILLRACE_STEER_REDIRECT, v4_to(own4[0]));
     expect(MILLRACE_STEER_LOCAL, v4_to(own4[1]));
     expect(MILLRACE_STEER_LOCAL, v4_to(own4[2]));
     expect(MILLRACE_STEER_REDIRECT, v6_to(own6[0]));
     expect(MILLRACE_STEER_LOCAL, v6_to(own6[1]));
-    ASSERT_TRUE(next_daemon->remove_local(own4[0]));  // not there: nothing to do
-    ASSERT_TRUE(next_daemon->replace_local({}));
+    ASSERT_TRUE(maps().remove_local(own4[0]));  // not there: nothing to do
+    ASSERT_TRUE(maps().replace_local({}));
     expect(MILLRACE_STEER_REDIRECT, v4_to(own4[1]));
     expect(MILLRACE_STEER_REDIRECT, v6_to(own6[1]));
 }
 
+TEST_F(PortMapsTest, OneDaemonAtATime) {
+    const auto second = PortMaps::open("lo", pin_root());
+    ASSERT_FALSE(second);
+    EXPECT_THAT(second.error().text(), HasSubstr("port lo: another millraced serves it"));
+    expect(MILLRACE_STEER_REDIRECT, v4_to(address("198.51.100.1")));
+}
+
 // Killed daemon: what it wrote stays, and so does the classifier's verdict by heartbeat alone.
 TEST_F(PortMapsTest, HeartbeatOutlivesItsWriter) {
-    {
-        auto daemon = PortMaps::open("lo", pin_root());
-        ASSERT_TRUE(daemon);
-        PortMaps moved = std::move(*daemon);
-        moved.beat(monotonic_ns());
-    }
+    maps().beat(monotonic_ns());
+    next_daemon();
     expect(MILLRACE_STEER_REDIRECT, v4_to(address("198.51.100.1")));
     maps().beat(0);
     expect(MILLRACE_STEER_STALE, v4_to(address("198.51.100.1")));

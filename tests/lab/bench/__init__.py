@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The benchmarks: tests/bench runs this as `python3 -m lab.bench`."""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Test cases of a Python test: one printed line for each, and a JSON file that tests/run counts."""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import time
+
+
+class Skip(Exception):
+    """Raised in a case that cannot run here; the text says why."""
+
+
+class Cases:
+    def __init__(self, name):
+        self.name = name
+        self.results = []
+
+    @contextlib.contextmanager
+    def case(self, title):
+        """Runs the body as one case: an exception fails it, and the next one runs all the same."""
+        begin = time.monotonic()
+        result, why = "ok", ""
+        try:
+            yield
+        except Skip as skip:
+            result, why = "skip", str(skip)
+        except Exception as error:
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            result, why = "fail", f"{kind}{error}" or "failed"
+        line = {"ok": f"ok {title}", "fail": f"FAIL {title}: {why}", "skip": f"skip {title}: {why}"}[result]
+        print(line, flush=True)
+        self.results.append({"name": f"{self.name}: {title}", "result": result, "why": why,
+                             "seconds": round(time.monotonic() - begin, 3)})
+
+    def finish(self):
+        """Writes the results where tests/run asks for them; returns the exit code."""
+        folder = os.environ.get("MILLRACE_RESULTS")
+        if folder:
+            pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+            path = pathlib.Path(folder) / f"{self.name}.json"
+            path.write_text(json.dumps({"cases": self.results}), encoding="utf-8")
+        ran = [r for r in self.results if r["result"] != "skip"]
+        return 1 if not self.results or any(r["result"] == "fail" for r in ran) else 0
+
+
+def expect(holds, text):
+    if not holds:
+        raise AssertionError(text)
+
+
+def build_dir():
+    """The build directory: the test's only argument."""
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: {sys.argv[0]} BUILD-DIR")
+    return pathlib.Path(sys.argv[1]).resolve()

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""millrace in a namespace: the classifier, the daemon, the operator's CLI."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+
+from .netns import CommandError, run, wait_until
+
+
+class Router:
+    """The three programs of one build directory, run in one namespace for some of its devices."""
+
+    def __init__(self, netns, lab_dir, build, ports, pin_root=None):
+        self.netns = netns
+        self.dir = lab_dir
+        self.ports = list(ports)
+        self.steer_bin = build / "steering_bpf" / "millrace-steer"
+        self.daemon_bin = build / "dataplane" / "millraced"
+        self.cli_bin = build / "dataplane" / "millrace"
+        self.pin_root = pin_root or lab_dir / "bpf" / "millrace"
+        self.config_path = lab_dir / "millrace.toml"
+        self.socket_path = lab_dir / "millrace.sock"
+        self.log_path = lab_dir / "millraced.log"
+        self.process = None
+        self._notify = None
+
+    def write_config(self, path=None, core=1, idle=None, extra="", ports=None, pin_root=None):
+        idle_line = f'idle = "{idle}"\n' if idle else ""
+        text = "".join(f'[[port]]\nname = "{p}"\n\n' for p in (ports or self.ports))
+        text += f"[workers]\ncores = [{core}]\n{idle_line}\n"
+        text += f'[steering]\npin_root = "{pin_root or self.pin_root}"\n\n'
+        text += f'[control]\nsocket = "{self.socket_path}"\n{extra}'
+        (path or self.config_path).write_text(text, encoding="utf-8")
+
+    # The classifier.
+
+    def steer(self, *args, check=True):
+        return self.netns.run(self.steer_bin, *args, "--pin-root", self.pin_root, check=check)
+
+    def attach(self):
+        self.steer("attach", *self.ports)
+
+    def detach(self):
+        self.steer("detach", *self.ports)
+
+    # The daemon.
+
+    def start(self, seconds=30):
+        """Starts millraced and waits until it says READY=1, as systemd would. Returns the seconds it took."""
+        notify_path = self.dir / "notify.sock"
+        notify_path.unlink(missing_ok=True)
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(str(notify_path))
+        begin = time.monotonic()
+        with open(self.log_path, "ab") as log:
+            self.process = self.netns.popen(self.daemon_bin, "--config", self.config_path, stdout=log,
+                                            stderr=log, env=dict(os.environ, NOTIFY_SOCKET=str(notify_path)))
+        try:
+            while True:
+                if self.process.poll() is not None:
+                    raise CommandError(f"millraced ended with {self.process.returncode}: {self.log_tail()}")
+                if time.monotonic() - begin > seconds:
+                    raise TimeoutError(f"millraced was not ready within {seconds} s: {self.log_tail()}")
+                if select.select([notify], [], [], 0.05)[0] and b"READY=1" in notify.recv(4096):
+                    return time.monotonic() - begin
+        finally:
+            notify.close()
+            notify_path.unlink(missing_ok=True)
+
+    def log_end(self, lines):
+        if not self.log_path.exists():
+            return "it was not started"
+        text = self.log_path.read_text(errors="replace").strip().splitlines()
+        return "\n".join(text[-lines:]) or "it said nothing"
+
+    def log_tail(self, lines=3):
+        return self.log_end(lines).replace("\n", " | ")
+
+    def signal(self, sig):
+        self.process.send_signal(sig)
+
+    def kill(self):
+        """kill -9, and nothing told to anybody."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds=10):
+        """SIGTERM; returns the exit code."""
+        if self.process is None or self.process.poll() is not None:
+            return None if self.process is None else self.process.returncode
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise TimeoutError(f"millraced did not end within {seconds} s of SIGTERM") from error
+
+    # The operator's CLI.
+
+    def cli(self, *args, check=True):
+        return self.netns.run(self.cli_bin, "--socket", self.socket_path, *args, check=check)
+
+    def show(self, what, *args):
+        return json.loads(self.cli("show", what, *args, "--json").stdout)
+
+    def routes(self):
+        """{prefix: row}"""
+        return {row["prefix"]: row for row in self.show("routes")}
+
+    def counters(self):
+        """{reason: packets}, all ports together."""
+        total = {}
+        for row in self.show("counters"):
+            total[row["reason"]] = total.get(row["reason"], 0) + row["packets"]
+        return total
+
+    def steering(self):
+        """{reason: packets}, all ports together."""
+        total = {}
+        for row in self.show("steering"):
+            total[row["reason"]] = total.get(row["reason"], 0) + row["packets"]
+        return total
+
+    def forwarded(self):
+        return self.counters().get("forwarded", 0)
+
+    def settled_counters(self):
+        """The counters once they stand still: what is in flight has been counted."""
+        last = [self.counters()]
+
+        def still():
+            now = self.counters()
+            same = now == last[0]
+            last[0] = now
+            return same
+        wait_until(still, "the counters stand still", 5, 0.1)
+        return last[0]
+
+    def wait_route(self, prefix, seconds=5, **wanted):
+        """Waits until `show routes` has the prefix with the wanted values (outcome="forward")."""
+        def there():
+            row = self.routes().get(prefix)
+            return row if row and all(row.get(k) == v for k, v in wanted.items()) else None
+        said = " ".join(f"{k} {v}" for k, v in wanted.items())
+        return wait_until(there, f"millrace shows {prefix} {said}", seconds, 0.05)
+
+    def wait_no_route(self, prefix, seconds=5):
+        wait_until(lambda: prefix not in self.routes(), f"millrace no longer shows {prefix}", seconds, 0.05)
+
+
+def version(build):
+    """What `millraced --version` says, for the record; None where it says nothing."""
+    done = run([build / "dataplane" / "millraced", "--version"], check=False)
+    return done.stdout.strip() or None

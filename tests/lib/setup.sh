@@ -1,0 +1,88 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Set-up shared by tests/demo, tests/run and tests/bench; sourced by them, after `set -euo pipefail`.
+# Gives: root, say, die, need_root, install_packages, build_release, build_debug.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# Debian's own tools come first: another python3, clang or cmake in PATH is not what this was tested with.
+export PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
+export LC_ALL=C.UTF-8
+
+packages=(
+    # compilers and build
+    build-essential cmake ninja-build pkg-config git
+    clang libclang-rt-14-dev clang-format clang-tidy bpftool linux-libc-dev
+    # libraries
+    libbpf-dev libxdp-dev libdpdk-dev libnl-3-dev libnl-route-3-dev libsystemd-dev
+    libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libexpected-dev
+    libgtest-dev libgmock-dev
+    # what the lab runs; dpdk is there for dpdk-testpmd
+    dpdk frr iperf3 tcpdump ethtool traceroute iputils-ping iproute2 python3 procps util-linux mount
+)
+
+say() { printf '%s\n' "$@"; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# logged NAME COMMAND...: runs it with the output in build/log/NAME.log; on failure shows the log's end.
+logged() {
+    local log="$root/build/log/$1.log"
+    shift
+    mkdir -p "${log%/*}"
+    if ! "$@" >"$log" 2>&1 </dev/null; then
+        tail -n 60 "$log" >&2
+        die "'$1' failed; all of its output: $log"
+    fi
+}
+
+need_root() {
+    [[ $EUID -eq 0 ]] || die "${0##*/} must run as root: it installs packages and makes network namespaces"
+}
+
+missing_packages() {
+    local p
+    for p in "${packages[@]}"; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null) == installed ]] || printf '%s\n' "$p"
+    done
+}
+
+# Installs what is missing; asks nothing. With everything there it needs neither network nor apt.
+install_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages)
+    if ((${#missing[@]} == 0)); then
+        say "packages: all ${#packages[@]} are installed"
+        return
+    fi
+    command -v apt-get >/dev/null || die "apt-get not found: this set-up is for Debian 12"
+    say "packages: installing ${#missing[@]} of ${#packages[@]}: ${missing[*]}" | fold -s -w 96
+    export DEBIAN_FRONTEND=noninteractive
+    logged apt-update apt-get -o DPkg::Lock::Timeout=300 update
+    logged apt-install apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
+        -o Dpkg::Options::=--force-confold install -y --no-install-recommends "${missing[@]}"
+    mapfile -t missing < <(missing_packages)
+    ((${#missing[@]} == 0)) || die "still not installed: ${missing[*]}"
+}
+
+# build_tree DIR TYPE CC CXX TARGET...: configures DIR and builds the targets, quiet unless something fails.
+build_tree() {
+    local dir=$1 type=$2 cc=$3 cxx=$4 start=$SECONDS
+    shift 4
+    say "build: $dir ($type, $("$cxx" --version | head -n 1))"
+    logged "cmake-$dir" cmake -S "$root" -B "$root/$dir" -G Ninja -DCMAKE_BUILD_TYPE="$type" \
+        -DCMAKE_C_COMPILER="$cc" -DCMAKE_CXX_COMPILER="$cxx"
+    logged "ninja-$dir" ninja -C "$root/$dir" "$@"
+    say "build: $dir took $((SECONDS - start)) s"
+}
+
+# What the lab runs: the programs and the lab's own tools. GoogleTest programs are built in build-debug alone.
+build_release() {
+    build_tree build Release gcc g++ steering_bpf/all fib_sync/all dataplane/all systemd/all \
+        tests/netns/all tests/benchmarks/all
+}
+
+# The tree with ASan and UBSan, in which unit, bpf and dataplane tests run.
+build_debug() { build_tree build-debug Debug clang clang++ all; }

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""summary.py ROOT RESULTS: counts the cases of all the tests that ran, by label.
+
+GoogleTest programs wrote PROGRAM.xml, the Python tests NAME.json, ctest ctest.xml, all in RESULTS/TREE. A
+program that left no file counts as one case; one that died has one failed case more.
+"""
+
+import collections
+import json
+import pathlib
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+ORDER = ["style", "unit", "bpf", "dataplane", "netns"]
+
+
+class Label:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.seconds = 0.0
+
+
+class Summary:
+    def __init__(self):
+        self.labels = collections.defaultdict(Label)
+        self.lines = []
+
+    def case(self, label, name, result, why=""):
+        row = self.labels[label]
+        if result == "ok":
+            row.passed += 1
+            return
+        if result == "skip":
+            row.skipped += 1
+        else:
+            row.failed += 1
+        first = next((l.strip() for l in why.splitlines() if l.strip()), "no reason given")
+        self.lines.append((result, f"{'skipped' if result == 'skip' else 'FAILED'}  {name}: {first}"))
+
+
+def gtest_cases(path):
+    for case in ET.parse(path).getroot().iter("testcase"):
+        name = f"{case.get('classname')}.{case.get('name')}"
+        failure, skipped = case.find("failure"), case.find("skipped")
+        if failure is not None:
+            yield name, "fail", failure.get("message") or failure.text or ""
+        elif skipped is not None or case.get("result") == "skipped":
+            # The message begins with the place in the source; the reason is its last line.
+            text = (skipped.get("message") or skipped.text or "") if skipped is not None else ""
+            yield name, "skip", "\n".join(reversed(text.strip().splitlines()))
+        elif case.get("status") == "run":
+            yield name, "ok", ""
+
+
+def python_cases(path):
+    for case in json.loads(path.read_text(encoding="utf-8"))["cases"]:
+        yield case["name"], case["result"], case.get("why", "")
+
+
+def add_tree(summary, build, results):
+    listing = subprocess.run(["ctest", "--test-dir", build, "--show-only=json-v1"], capture_output=True,
+                             text=True, check=True)
+    known = {}
+    for test in json.loads(listing.stdout)["tests"]:
+        labels = next((p["value"] for p in test.get("properties", []) if p["name"] == "LABELS"), ["?"])
+        command = test.get("command") or [test["name"]]
+        label = next((l for l in labels if l in ORDER), labels[0])
+        known[test["name"]] = (label, pathlib.Path(command[0]).name)
+    for run in ET.parse(results / "ctest.xml").getroot().iter("testcase"):
+        name = run.get("name")
+        label, program = known[name]
+        summary.labels[label].seconds += float(run.get("time") or 0)
+        passed = run.get("status") == "run"
+        cases = []
+        try:
+            if (results / f"{name}.json").exists():
+                cases = list(python_cases(results / f"{name}.json"))
+            elif (results / f"{program}.xml").exists():
+                cases = list(gtest_cases(results / f"{program}.xml"))
+        except (ET.ParseError, ValueError, KeyError):
+            pass  # it died while writing; counted below
+        for case, result, why in cases:
+            summary.case(label, case, result, why)
+        if not passed and not any(result == "fail" for _, result, _ in cases):
+            # ctest marks as skipped both what said so itself and what could not be started: only the first is.
+            skipped = run.find("skipped")
+            why = skipped.get("message", "") if skipped is not None else "it failed; its output is above"
+            skip = run.get("status") == "disabled" or why.startswith("SKIP_")
+            summary.case(label, name, "skip" if skip else "fail", why)
+        elif passed and not cases:
+            summary.case(label, name, "ok")
+
+
+def main():
+    root, results = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    summary = Summary()
+    checks = results / "style" / "checks"
+    if checks.exists():
+        for line in checks.read_text().splitlines():
+            result, seconds, name = line.split()
+            summary.case("style", name, result, "its output is above")
+            summary.labels["style"].seconds += float(seconds)
+    for tree in ("build-debug", "build"):
+        if (results / tree / "ctest.xml").exists():
+            add_tree(summary, root / tree, results / tree)
+
+    for _, line in sorted(summary.lines, key=lambda x: x[0] == "fail"):
+        print(line)
+    print(f"\n{'label':<12}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
+    total = Label()
+    for name in sorted(summary.labels, key=lambda n: ORDER.index(n) if n in ORDER else 99):
+        row = summary.labels[name]
+        print(f"{name:<12}{row.passed:>8}{row.failed:>8}{row.skipped:>8}{row.seconds:>9.0f}")
+        total.passed += row.passed
+        total.failed += row.failed
+        total.skipped += row.skipped
+    print(f"\n{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    tests = sum(r.passed + r.failed for n, r in summary.labels.items() if n != "style")
+    if tests == 0:
+        print("error: no test ran", file=sys.stderr)
+    return 1 if total.failed or tests == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
