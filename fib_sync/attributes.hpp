@@ -3,6 +3,7 @@
 #pragma once
 
 #include <linux/netlink.h>
+#include <linux/nexthop.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -49,6 +50,16 @@ class AttributeReader {
     Bytes rest_;
     bool malformed_ = false;
 };
+
+// An element of NHA_GROUP: struct nexthop_grp, whose sixth byte has a name only in headers that know
+// Linux 6.12.
+struct NexthopGroupEntry {
+    uint32_t id;
+    uint8_t weight;       // low byte of weight - 1
+    uint8_t weight_high;  // high byte; reserved and zero before Linux 6.12
+    uint16_t reserved;
+};
+static_assert(sizeof(NexthopGroupEntry) == sizeof(nexthop_grp));
 
 // Bytes without the terminating zero, which may be missing.
 [[nodiscard]] std::string text_of(Bytes value);

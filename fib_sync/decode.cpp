@@ -149,12 +149,11 @@ Decoded decode_neighbour(std::string_view name, bool removed, Bytes payload) {
 }
 
 bool read_members(Bytes value, NexthopMessage& m) {
-    if (value.size() % sizeof(nexthop_grp) != 0) {
+    if (value.size() % sizeof(NexthopGroupEntry) != 0) {
         return false;
     }
-    for (; !value.empty(); value = value.subspan(sizeof(nexthop_grp))) {
-        const auto member = read<nexthop_grp>(value);
-        // The field holds weight - 1 in 16 bits since Linux 6.12; before, weight_high was reserved and zero.
+    for (; !value.empty(); value = value.subspan(sizeof(NexthopGroupEntry))) {
+        const auto member = read<NexthopGroupEntry>(value);
         const uint32_t weight = (uint32_t{member->weight_high} << 8 | member->weight) + 1;
         m.members.push_back({NexthopId{member->id}, weight});
     }

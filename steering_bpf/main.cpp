@@ -3,6 +3,7 @@
 // it attaches stays. Exit codes: 0 done, 1 failed for at least one port, 2 wrong usage.
 #include <bpf/libbpf.h>
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <linux/capability.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -103,10 +105,14 @@ int run_status(const Arguments& arguments) {
         return arguments.ports.empty() ||
                std::find(arguments.ports.begin(), arguments.ports.end(), s.port) != arguments.ports.end();
     };
-    for (const PortStatus& port : *found) {
-        if (wanted(port)) {
-            fmt::print("{}",
-                       arguments.json ? report_json(port) + "\n" : report_text(port, arguments.all_reasons));
+    std::erase_if(*found, [&](const PortStatus& s) { return !wanted(s); });
+    if (arguments.json) {
+        std::vector<std::string> rows;
+        std::transform(found->begin(), found->end(), std::back_inserter(rows), report_json);
+        fmt::print("[\n{}\n]\n", fmt::join(rows, ",\n"));
+    } else {
+        for (const PortStatus& port : *found) {
+            fmt::print("{}", report_text(port, arguments.all_reasons));
         }
     }
     if (found->empty() && arguments.ports.empty() && !arguments.json) {
@@ -148,7 +154,8 @@ int command_line(int argc, char** argv) {
 
     CLI::App* status_command = app.add_subcommand("status", "show ports and their counters");
     status_command->add_option("PORT", arguments.ports, "netdevs; none = all that have a classifier");
-    status_command->add_flag("--json", arguments.json, "one JSON object a line for each port");
+    status_command->add_flag("--json", arguments.json,
+                             "an array of objects, one for each port; all counters");
     status_command->add_flag("--all-reasons", arguments.all_reasons, "counters that are zero, too");
     pin_root(status_command);
     status_command->footer("Example: millrace-steer status e0 --all-reasons");

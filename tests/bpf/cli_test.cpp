@@ -67,7 +67,9 @@ TEST_F(CliTest, StatusAsJson) {
     ASSERT_TRUE(attach("e0"));
     const auto shown = steer({"status", "--json"});
     EXPECT_EQ(shown.code, 0) << shown.err;
-    const auto port = nlohmann::json::parse(shown.out);
+    const auto ports = nlohmann::json::parse(shown.out);
+    ASSERT_EQ(ports.size(), 1U);
+    const auto& port = ports[0];
     EXPECT_EQ(port["port"], "e0");
     EXPECT_EQ(port["ifindex"], if_nametoindex("e0"));
     EXPECT_EQ(port["mode"], "native");

@@ -34,8 +34,8 @@ def steering(lab):
     """{reason: packets} by the classifiers' own counters: no daemon is asked."""
 
     total = {}
-    for line in lab.router.steer("status", "--json").stdout.splitlines():
-        for reason, count in json.loads(line)["counters"].items():
+    for port in json.loads(lab.router.steer("status", "--json").stdout):
+        for reason, count in port["counters"].items():
             total[reason] = total.get(reason, 0) + count["packets"]
     return total
 

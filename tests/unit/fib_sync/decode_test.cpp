@@ -132,10 +132,9 @@ std::vector<Case> cases() {
     source.rtm_src_len = 64;
     RouteMessage source_specific = plain("2001:db8::/64", {on(e0)});
     source_specific.unsupported = true;
-    const auto members = [](std::vector<nexthop_grp> v) { return v; };
-    const auto grp = members({{.id = 1, .weight = 0, .weight_high = 0, .resvd2 = 0},
-                              {.id = 2, .weight = 255, .weight_high = 0, .resvd2 = 0},
-                              {.id = 3, .weight = 255, .weight_high = 255, .resvd2 = 0}});
+    const std::vector<NexthopGroupEntry> grp = {{.id = 1, .weight = 0, .weight_high = 0, .reserved = 0},
+                                                {.id = 2, .weight = 255, .weight_high = 0, .reserved = 0},
+                                                {.id = 3, .weight = 255, .weight_high = 255, .reserved = 0}};
 
     std::vector<Case> all;
     const auto add = [&](const char* name, const Wire& w, std::optional<Message> expected) {
@@ -175,14 +174,14 @@ std::vector<Case> cases() {
     add("nexthop group",
         Wire(RTM_NEWNEXTHOP, 0, nh(AF_UNSPEC))
             .attribute(NHA_ID, uint32_t{9})
-            .raw_attribute(NHA_GROUP, grp.data(), grp.size() * sizeof(nexthop_grp))
+            .raw_attribute(NHA_GROUP, grp.data(), grp.size() * sizeof(NexthopGroupEntry))
             .attribute(NHA_GROUP_TYPE, uint16_t{NEXTHOP_GRP_TYPE_RES}),
         group(9, {{NexthopId{1}, 1}, {NexthopId{2}, 256}, {NexthopId{3}, 65536}}));
     add("nexthop group of a new type",
         Wire(RTM_NEWNEXTHOP, 0, nh(AF_UNSPEC))
             .attribute(NHA_ID, uint32_t{9})
             .attribute(NHA_GROUP_TYPE, uint16_t{2})
-            .raw_attribute(NHA_GROUP, grp.data(), sizeof(nexthop_grp)),
+            .raw_attribute(NHA_GROUP, grp.data(), sizeof(NexthopGroupEntry)),
         unknown_group);
     add("blackhole nexthop",
         Wire(RTM_NEWNEXTHOP, 0, nh(AF_INET))
