@@ -70,7 +70,6 @@ class Mirror {
     void apply_one(const NexthopMessage& m);
     void apply_one(const RouteMessage& m);
 
-    void link_went(Ifindex ifindex);
     void neighbour_changed(const NeighborKey& key);
     void route_changed(const Prefix& prefix, PrefixEntry& entry);
     void mark(const Prefix& prefix, PrefixEntry& entry);

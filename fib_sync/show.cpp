@@ -9,6 +9,11 @@
 namespace millrace::sync {
 namespace {
 
+// One line of JSON. An interface's name may be any bytes: what is not UTF-8 is replaced.
+std::string text_of(const nlohmann::json& json) {
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 using Json = nlohmann::ordered_json;
 
 // rtnetlink.h, and the names that iproute2's rt_protos gives them.
@@ -135,7 +140,7 @@ class RouteRows : public RowSource {
             {"group", raw(entry.group->id)},
             {"via", members_json(mirror_, *entry.group)},
         };
-        return row.dump();
+        return text_of(row);
     }
 
     const Mirror& mirror_;
@@ -166,7 +171,7 @@ class GroupRows : public RowSource {
             {"members", members_json(mirror_, group)},
             {"routes", group.routes},
         };
-        row = json.dump();
+        row = text_of(json);
         return true;
     }
 
@@ -198,7 +203,7 @@ class NeighborRows : public RowSource {
             {"usable", neighbour.usable() && mirror_.links().usable(key.ifindex)},
             {"host_route", mirror_.has_host_route(key)},
         };
-        row = json.dump();
+        row = text_of(json);
         return true;
     }
 
@@ -239,7 +244,7 @@ class SyncRow : public RowSource {
             {"neighbors", sync_.mirror().neighbours().all().size()},
             {"nexthop_objects", sync_.mirror().nexthops().size()},
         };
-        row = json.dump();
+        row = text_of(json);
         return true;
     }
 

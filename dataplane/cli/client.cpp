@@ -11,6 +11,10 @@
 
 namespace millrace::cli {
 
+namespace {
+constexpr time_t answer_seconds = 5;  // a daemon that lives takes milliseconds
+}
+
 Result<Client> Client::connect(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -19,6 +23,8 @@ Result<Client> Client::connect(const std::string& path) {
     }
     path.copy(address.sun_path, sizeof(address.sun_path) - 1);
     Client client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), path);
+    const timeval patience{answer_seconds, 0};
+    setsockopt(client.fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     if (client.fd_ < 0 ||
         ::connect(client.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0) {
         switch (errno) {
@@ -60,6 +66,12 @@ Result<std::string> Client::read_line() {
         const ssize_t n = recv(fd_, chunk.data(), chunk.size(), 0);
         if (n < 0 && errno == EINTR) {
             continue;
+        }
+        if (n < 0 && errno == EAGAIN) {
+            return fail(
+                fmt::format("millraced at {} has not answered for {} s: it hangs, and the kernel forwards; "
+                            "'systemctl restart millraced'",
+                            path_, answer_seconds));
         }
         if (n <= 0) {
             return fail(fmt::format("millraced at {} closed the connection", path_), n < 0 ? errno : 0);

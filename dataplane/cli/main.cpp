@@ -37,7 +37,9 @@ int show(const ShowOptions& options) {
     const bool counts = options.what == "counters" || options.what == "steering";
     cli::Table table(*cli::columns_of(options.what));
     const char* separator = "[\n";
+    uint64_t rows = 0;
     const Status shown = client->show(options.what, arguments, [&](const nlohmann::json& row) {
+        ++rows;
         if (options.json) {
             fmt::print("{}{}", separator, row.dump());
             separator = ",\n";
@@ -51,6 +53,9 @@ int show(const ShowOptions& options) {
     }
     if (options.json) {
         fmt::print("{}", *separator == '[' ? "[]\n" : "\n]\n");
+    } else if (rows == 0 && !options.prefix.empty()) {
+        fmt::print(stderr, "millrace: the fast path has no route of exactly {}\n", options.prefix);
+        return 1;
     } else {
         table.finish();
     }
@@ -71,7 +76,7 @@ int main(int argc, char** argv) {
         ->required()
         ->check(CLI::IsMember({"routes", "nexthops", "neighbors", "ports", "steering", "counters", "sync"}));
     command->add_option("PREFIX", options.prefix, "routes: this prefix alone, as 10.0.0.0/8");
-    command->add_option("--family", options.family, "routes: of one family")
+    command->add_option("--family", options.family, "routes, neighbors: of one family")
         ->check(CLI::IsMember({"ipv4", "ipv6"}));
     command->add_flag("--json", options.json, "an array of objects, for machines");
     command->add_flag("--all", options.all, "counters and steering: also what is zero");
@@ -87,6 +92,11 @@ int main(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
         return app.exit(e) == 0 ? 0 : 2;
+    }
+    if ((!options.prefix.empty() && options.what != "routes") ||
+        (!options.family.empty() && options.what != "routes" && options.what != "neighbors")) {
+        fmt::print(stderr, "millrace: show {} takes no PREFIX or --family\n", options.what);
+        return 2;
     }
     return show(options);
 }

@@ -86,7 +86,11 @@ const std::map<std::string, std::vector<Column>, std::less<>>& all_columns() {
           number("BYTES", "bytes"), field("", "text")}},
         {"counters",
          {field("PORT", "port"), field("REASON", "reason"), number("PACKETS", "packets"), field("", "text")}},
-        {"sync", {field("", "state")}},
+        {"sync",
+         {field("STATE", "state"), number("RESYNCS", "resyncs"), number("OVERRUNS", "overruns"),
+          number("ERRORS", "decode_errors"), number("LAST ms", "last_duration_ms"),
+          number("PREFIXES", "prefixes"), number("NEIGHBORS", "neighbors"),
+          number("NEXTHOPS", "nexthop_objects")}},
     };
     return all;
 }

@@ -3,9 +3,11 @@
 
 #include <net/if.h>
 #include <netdb.h>
+#include <sys/un.h>
 
 #include <bit>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -285,6 +287,10 @@ void check_whole(Reader& reader, Config& c) {
         reader.mistake(fmt::format("sizes.mbufs = {} is too small: {} queues need at least {}", c.sizes.mbufs,
                                    queues, needed));
     }
+    if (c.control_socket.size() >= sizeof(sockaddr_un::sun_path)) {
+        reader.mistake(fmt::format("control.socket: a path of at most {} characters",
+                                   sizeof(sockaddr_un::sun_path) - 1));
+    }
     if (c.steering.pin_root.front() != '/' || c.control_socket.front() != '/') {
         reader.mistake("steering.pin_root and control.socket must be absolute paths");
     }
@@ -312,6 +318,9 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
 
 Result<Config> load_config(const std::string& path) {
     errno = 0;
+    if (std::filesystem::is_directory(path)) {
+        return fail(fmt::format("configuration file {} can't be read", path), EISDIR);
+    }
     std::ifstream file(path);
     std::ostringstream content;
     content << file.rdbuf();

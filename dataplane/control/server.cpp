@@ -91,13 +91,17 @@ Server::~Server() {
 void Server::accept_client() {
     const int fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE) {
+            spdlog::warn("control socket: no descriptor for another connection until one ends");
+            handle_->listen_for(0);  // it would stay readable
+        }
         return;
     }
     const auto client = clients_.emplace(clients_.end());
     client->fd = fd;
     auto handle = loop_.on_io(fd, EPOLLIN, [this, client](uint32_t events) {
         if (!serve(*client, events)) {
-            clients_.erase(client);
+            drop(client);
         }
     });
     if (!handle) {
@@ -108,16 +112,25 @@ void Server::accept_client() {
     client->handle = std::move(*handle);
 }
 
+void Server::drop(std::list<Client>::iterator client) {
+    clients_.erase(client);
+    handle_->listen_for(EPOLLIN);
+}
+
 bool Server::serve(Client& client, uint32_t events) {
-    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !receive(client)) {
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0 || ((events & EPOLLIN) != 0 && !receive(client))) {
         return false;
     }
     produce(client);
     if (!send_output(client)) {
         return false;
     }
-    const bool more = client.rows != nullptr || !client.output.empty();
-    client.handle->listen_for(more ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    const bool more =
+        client.rows != nullptr || !client.output.empty() || client.input.find('\n') != std::string::npos;
+    if (client.ended && !more) {
+        return false;
+    }
+    client.handle->listen_for((client.ended ? 0U : uint32_t{EPOLLIN}) | (more ? uint32_t{EPOLLOUT} : 0U));
     return true;
 }
 
@@ -132,7 +145,8 @@ bool Server::receive(Client& client) {
         spdlog::warn("control socket: a request of over {} bytes; connection closed", max_request);
         return false;
     }
-    return n > 0;
+    client.ended = n == 0;
+    return true;
 }
 
 void Server::begin(Client& client, const std::string& line) {

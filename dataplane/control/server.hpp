@@ -34,6 +34,7 @@ class Server {
   private:
     struct Client {
         int fd = -1;
+        bool ended = false;  // it sends nothing more, but may still read
         EventLoop::Handle handle;
         std::string input;
         std::string output;
@@ -43,6 +44,7 @@ class Server {
     };
     Server(EventLoop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
     void accept_client();
+    void drop(std::list<Client>::iterator client);
     // false: the connection has ended.
     bool serve(Client& client, uint32_t events);
     bool receive(Client& client);

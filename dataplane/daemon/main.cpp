@@ -103,6 +103,7 @@ Status serve(const Config& config) {
     if (!steering) {
         return tl::unexpected(steering.error());
     }
+    warn_of_surprises(config);
     const auto eal = Eal::start(config);
     if (!eal) {
         return tl::unexpected(eal.error());
@@ -133,11 +134,22 @@ Status serve(const Config& config) {
         return tl::unexpected(workers.error());
     }
 
+    for (size_t p = 0; p < ports->size(); ++p) {
+        (*tables)->bind(PortId{static_cast<uint16_t>(p)}, (*ports)[p].ifindex());
+    }
     (*tables)->observe(
         {.interface_changed =
-             [&](PortId port, const Interface& interface) {
-                 steering->set_mac(port, interface.mac);
-                 if (auto set = (*punter)->set_mac(port, interface.mac); !set) {
+             [&](PortId port, const Interface* interface) {
+                 steering->set_usable(port, interface != nullptr && interface->usable);
+                 if (interface == nullptr) {
+                     spdlog::error(
+                         "port {}: its netdev is gone or renamed; its traffic is left to the kernel "
+                         "until millraced is started again",
+                         config.ports[raw(port)].name);
+                     return;
+                 }
+                 steering->set_mac(port, interface->mac);
+                 if (auto set = (*punter)->set_mac(port, interface->mac); !set) {
                      spdlog::warn("{}", set.error().text());
                  }
              },
@@ -238,6 +250,7 @@ int main(int argc, char** argv) {
         return fatal(ready.error());
     }
     if (options.check) {
+        warn_of_surprises(*config);
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;

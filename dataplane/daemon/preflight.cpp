@@ -11,9 +11,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <optional>
+
+#include "steering_bpf/attach.hpp"
 
 namespace millrace::dataplane {
 
@@ -63,6 +66,41 @@ Status check_port(const ControlSocket& socket, const PortConfig& port) {
     return {};
 }
 
+// Looks only: a daemon that runs is not disturbed.
+Status check_classifiers(const Config& config) {
+    const auto attached = steering::status(config.steering.pin_root);
+    if (!attached) {
+        return tl::unexpected(attached.error());
+    }
+    for (const PortConfig& port : config.ports) {
+        const auto found = std::find_if(attached->begin(), attached->end(),
+                                        [&](const steering::PortStatus& s) { return s.port == port.name; });
+        if (found == attached->end()) {
+            return fail(fmt::format("port {}: no classifier attached; run 'millrace-steer attach {}'",
+                                    port.name, port.name));
+        }
+        if (!found->problem.empty()) {
+            return fail(fmt::format("port {}: {}; run 'millrace-steer attach {}'", port.name, found->problem,
+                                    port.name));
+        }
+    }
+    return {};
+}
+
+// Tags that the NIC takes off before XDP can't be seen by the classifier.
+void warn_of_stripped_tags(const ControlSocket& socket, const PortConfig& port) {
+    ethtool_value flags{};
+    flags.cmd = ETHTOOL_GFLAGS;
+    ifreq request{};
+    request.ifr_data = reinterpret_cast<char*>(&flags);
+    if (socket.call(SIOCETHTOOL, port.name, request) && (flags.data & ETH_FLAG_RXVLAN) != 0) {
+        spdlog::warn(
+            "port {}: VLAN tags may be stripped before the classifier sees them, and tagged frames pass for "
+            "untagged; if the link carries any: 'ethtool -K {} rxvlan off'",
+            port.name, port.name);
+    }
+}
+
 Status check_kernel() {
     const int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -96,7 +134,7 @@ void warn_unless_forwarding(const char* path, const char* what) {
     std::ifstream(path) >> value;
     if (value == "0") {
         spdlog::warn(
-            "{} forwarding is off in the kernel ({}): set it to 1, or what the fast path leaves to the "
+            "{} forwarding is off in the kernel ({}): the fast path forwards all the same; what it leaves to the "
             "kernel is lost",
             what, path);
     }
@@ -120,9 +158,16 @@ Status preflight(const Config& config) {
     if (auto cores = check_cores(config.workers.cores); !cores) {
         return cores;
     }
+    return check_classifiers(config);
+}
+
+void warn_of_surprises(const Config& config) {
+    const ControlSocket socket;
+    for (const PortConfig& port : config.ports) {
+        warn_of_stripped_tags(socket, port);
+    }
     warn_unless_forwarding("/proc/sys/net/ipv4/ip_forward", "IPv4");
     warn_unless_forwarding("/proc/sys/net/ipv6/conf/all/forwarding", "IPv6");
-    return {};
 }
 
 }  // namespace millrace::dataplane

@@ -7,8 +7,9 @@
 
 namespace millrace::dataplane {
 
-// Permissions, kernel features, netdevs and their queues, cores. Main thread. Logs warnings for what works,
-// but not as the operator may think.
+// Permissions, kernel features, netdevs and their queues, cores, classifiers. Main thread.
 Status preflight(const Config& config);
+// Logs what works, but not as the operator may think. Main thread.
+void warn_of_surprises(const Config& config);
 
 }  // namespace millrace::dataplane

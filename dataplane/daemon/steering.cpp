@@ -41,17 +41,33 @@ Result<Steering> Steering::open(const Config& config) {
             return tl::unexpected(written.error());
         }
         all.ports_.push_back(std::move(*maps));
+        all.usable_.push_back(false);
     }
     return all;
 }
 
 Status Steering::enable(bool on) {
-    for (auto& port : ports_) {
-        if (auto done = port.enable(on); !done) {
-            return done;
+    on_ = on;
+    Status first;
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        if (!on) {
+            ports_[p].beat(0);  // can't fail: stale at once
+        }
+        if (auto done = ports_[p].enable(on && usable_[p]); !done && first) {
+            first = done;
         }
     }
-    return {};
+    return first;
+}
+
+void Steering::set_usable(PortId port, bool usable) {
+    if (usable_[raw(port)] == usable) {
+        return;
+    }
+    usable_[raw(port)] = usable;
+    if (on_) {
+        warn(ports_[raw(port)].enable(usable));
+    }
 }
 
 void Steering::set_mac(PortId port, const MacAddress& mac) {

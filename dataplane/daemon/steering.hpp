@@ -17,7 +17,10 @@ class Steering {
     // beat(), counters().
     static Result<Steering> open(const Config& config);
 
+    // Enables the ports that are usable; disables all, the heartbeat too, whatever fails on the way.
     Status enable(bool on);
+    // A port without a usable interface (down, gone, enslaved to a VRF, bond or bridge) is the kernel's.
+    void set_usable(PortId port, bool usable);
     void set_mac(PortId port, const MacAddress& mac);
     void set_local(const IpAddress& address, bool present);
     // Any thread. Now, for all ports.
@@ -31,6 +34,8 @@ class Steering {
   private:
     Steering() = default;
     std::vector<steering::PortMaps> ports_;  // by PortId
+    std::vector<bool> usable_;               // by PortId
+    bool on_ = false;
 };
 
 }  // namespace millrace::dataplane

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <cctype>
 #include <mutex>
 
 #include "dataplane/port/dpdk_compat.hpp"
@@ -33,7 +35,13 @@ int counters(const char*, const char*, rte_tel_data* out) {
             const uint64_t value = packets(*registered, PortId{static_cast<uint16_t>(p)}, reason);
             compat::telemetry_add(reasons, std::string(name(reason)).c_str(), value);
         }
-        rte_tel_data_add_dict_container(out, registered->ports[p].name().c_str(), reasons, 0);
+        // DPDK takes letters, digits, _ and / in names.
+        std::string key = registered->ports[p].name();
+        std::replace_if(
+            key.begin(), key.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+        if (rte_tel_data_add_dict_container(out, key.c_str(), reasons, 0) != 0) {
+            rte_tel_data_free(reasons);
+        }
     }
     return 0;
 }

@@ -26,7 +26,7 @@ class LpmTrie {
     // max_nodes: limit of trie nodes of 1.3 kB each; they are touched as they are used.
     LpmTrie(uint32_t max_nodes, Quiescence& quiescence);
 
-    [[nodiscard]] bool valid() const { return entries_.valid() && depths_.valid(); }
+    [[nodiscard]] bool valid() const { return entries_.valid() && depths_.valid() && users_.valid(); }
 
     // Control thread. Adds or replaces. false: the node limit is reached; the addresses of the prefix, and
     // the others that share the node it would have needed, find 0 (punt) from then on: slower, never wrong.

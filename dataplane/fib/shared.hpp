@@ -39,6 +39,7 @@ class ReservedArray {
             munmap(data_, bytes_);
         }
     }
+    ReservedArray(const ReservedArray&) = delete;
     ReservedArray& operator=(const ReservedArray&) = delete;
 
     [[nodiscard]] bool valid() const { return data_ != nullptr; }

@@ -29,31 +29,52 @@ Tables::Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, un
     }
 }
 
+std::optional<PortId> Tables::port_of(const Interface& interface) const {
+    const auto port = ports_.find(interface.port);
+    if (port == ports_.end()) {
+        return std::nullopt;
+    }
+    const auto bound = bound_.find(port->second);
+    if (bound != bound_.end() && bound->second != interface.ifindex) {
+        return std::nullopt;
+    }
+    return port->second;
+}
+
 const Interface* Tables::interface_of(PortId port) const {
     for (const auto& [ifindex, interface] : interfaces_) {
-        const auto found = ports_.find(interface.port);
-        if (found != ports_.end() && found->second == port) {
+        if (port_of(interface) == port) {
             return &interface;
         }
     }
     return nullptr;
 }
 
-void Tables::set_interface(const Interface& interface) {
-    interfaces_[interface.ifindex] = interface;
-    for (const AdjacencyId id : users_[interface.ifindex]) {
+void Tables::publish_all(Ifindex ifindex) {
+    for (const AdjacencyId id : users_[ifindex]) {
         publish(id, states_[id]);
     }
-    const auto port = ports_.find(interface.port);
-    if (port != ports_.end() && observers_.interface_changed) {
-        observers_.interface_changed(port->second, interface);
+}
+
+void Tables::set_interface(const Interface& interface) {
+    interfaces_[interface.ifindex] = interface;
+    publish_all(interface.ifindex);
+    const auto port = port_of(interface);
+    if (port && observers_.interface_changed) {
+        observers_.interface_changed(*port, &interface);
     }
 }
 
 void Tables::remove_interface(Ifindex ifindex) {
-    interfaces_.erase(ifindex);
-    for (const AdjacencyId id : users_[ifindex]) {
-        publish(id, states_[id]);
+    const auto found = interfaces_.find(ifindex);
+    if (found == interfaces_.end()) {
+        return;
+    }
+    const auto port = port_of(found->second);
+    interfaces_.erase(found);
+    publish_all(ifindex);
+    if (port && observers_.interface_changed) {
+        observers_.interface_changed(*port, nullptr);
     }
 }
 
@@ -85,8 +106,8 @@ void Tables::publish(AdjacencyId id, const AdjacencyState& state) {
         value.reason = Reason::punt_unmanaged;
     } else if (state.reason == Reason::forwarded) {
         const Interface& interface = found->second;
-        const auto port = ports_.find(interface.port);
-        if (port == ports_.end()) {
+        const auto port = port_of(interface);
+        if (!port) {
             value.reason = Reason::punt_unmanaged;
         } else if (!interface.usable) {
             value.reason = Reason::punt_link_down;
@@ -94,7 +115,7 @@ void Tables::publish(AdjacencyId id, const AdjacencyState& state) {
             std::copy_n(state.destination.bytes.begin(), 6, value.l2.begin());
             std::copy_n(interface.mac.bytes.begin(), 6, value.l2.begin() + 6);
             value.mtu = interface.mtu;
-            value.port = raw(port->second);
+            value.port = raw(*port);
         }
     }
     adjacencies_.set(id, value);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -26,9 +27,15 @@ class Tables final : public ForwardingSink {
     static Result<std::unique_ptr<Tables>> create(const std::vector<PortConfig>& ports,
                                                   const SizeConfig& sizes, unsigned max_workers);
 
+    // The netdev that the port's sockets are bound to. Another one that comes to have the port's name, after
+    // a rename or when the netdev was made anew, is not the port: routes over it punt. Without a call, any
+    // is.
+    void bind(PortId port, Ifindex ifindex) { bound_[port] = ifindex; }
+
     // What main wants to hear of as well; called on the control thread, after the tables have changed.
     struct Observers {
-        std::function<void(PortId, const Interface&)> interface_changed;
+        std::function<void(PortId, const Interface*)>
+            interface_changed;  // nullptr = the port's netdev is gone
         std::function<void(const IpAddress&, bool present)> local_changed;
     };
     void observe(Observers observers) { observers_ = std::move(observers); }
@@ -61,6 +68,9 @@ class Tables final : public ForwardingSink {
   private:
     Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers);
     void publish(AdjacencyId id, const AdjacencyState& state);
+    void publish_all(Ifindex ifindex);
+    // The port that carries an interface's frames; nullopt when there is none.
+    [[nodiscard]] std::optional<PortId> port_of(const Interface& interface) const;
     [[nodiscard]] LpmTrie& fib(Family family) { return family == Family::ipv4 ? fib4_ : fib6_; }
 
     Quiescence quiescence_;
@@ -69,6 +79,7 @@ class Tables final : public ForwardingSink {
     GroupTable groups_;
     AdjacencyTable adjacencies_;
     std::map<std::string, PortId, std::less<>> ports_;
+    std::map<PortId, Ifindex> bound_;
     std::map<Ifindex, Interface> interfaces_;
     std::unordered_map<AdjacencyId, AdjacencyState> states_;
     std::map<Ifindex, std::set<AdjacencyId>> users_;  // adjacencies over an interface

@@ -2,6 +2,7 @@
 #include "dataplane/port/af_xdp_port.hpp"
 
 #include <linux/if_xdp.h>
+#include <net/if.h>
 #include <rte_bus_vdev.h>
 #include <rte_ethdev.h>
 #include <rte_log.h>
@@ -36,10 +37,15 @@ std::set<int> af_xdp_sockets() {
 Result<AfXdpPort> AfXdpPort::open(const PortConfig& config, rte_mempool* pool, uint16_t ring) {
     AfXdpPort port;
     port.name_ = config.name;
+    port.ifindex_ = Ifindex{if_nametoindex(config.name.c_str())};
     for (uint16_t q = 0; q < config.queues; ++q) {
         if (auto opened = port.open_queue(config, q, pool, ring); !opened) {
             return tl::unexpected(opened.error());
         }
+    }
+    if (raw(port.ifindex_) == 0 || if_nametoindex(config.name.c_str()) != raw(port.ifindex_)) {
+        return fail(
+            fmt::format("port {}: its netdev was replaced while it was opened; start again", config.name));
     }
     return port;
 }
@@ -99,6 +105,7 @@ Status AfXdpPort::open_queue(const PortConfig& config, uint16_t queue, rte_mempo
 
 AfXdpPort::AfXdpPort(AfXdpPort&& other) noexcept
     : name_(std::move(other.name_)),
+      ifindex_(other.ifindex_),
       queues_(std::exchange(other.queues_, {})),
       zero_copy_(other.zero_copy_) {}
 

@@ -38,6 +38,8 @@ class AfXdpPort {
     AfXdpPort& operator=(AfXdpPort&&) = delete;
 
     [[nodiscard]] const std::string& name() const { return name_; }
+    // Of the netdev that the sockets are bound to.
+    [[nodiscard]] Ifindex ifindex() const { return ifindex_; }
     [[nodiscard]] const std::vector<Queue>& queues() const { return queues_; }
     [[nodiscard]] bool zero_copy() const { return zero_copy_; }
     // Any thread.
@@ -48,6 +50,7 @@ class AfXdpPort {
     Status open_queue(const PortConfig& config, uint16_t queue, rte_mempool* pool, uint16_t ring);
 
     std::string name_;
+    Ifindex ifindex_{};
     std::vector<Queue> queues_;
     bool zero_copy_ = false;
 };

@@ -10,6 +10,7 @@
 #include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 #include <rte_memzone.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
@@ -71,6 +72,20 @@ int library_line(const char* who, const char* format, va_list arguments) {
     return written;
 }
 
+// What this thread may run on: "0,1". DPDK refuses a list with a CPU that is offline, or beyond its limit.
+std::string allowed_cpus() {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    sched_getaffinity(0, sizeof(allowed), &allowed);
+    std::string list;
+    for (unsigned cpu = 0; cpu < RTE_MAX_LCORE; ++cpu) {
+        if (CPU_ISSET(cpu, &allowed)) {
+            list += (list.empty() ? "" : ",") + std::to_string(cpu);
+        }
+    }
+    return list;
+}
+
 void send_logs_to_spdlog() {
     cookie_io_functions_t io{};
     io.write = dpdk_line;
@@ -97,7 +112,7 @@ Result<std::unique_ptr<Eal>> Eal::start(const Config& config) {
     // its classifier. With an empty search path it fails, and the port's traffic stays in the kernel.
     setenv("LIBXDP_OBJECT_PATH", "/nonexistent", 1);  // NOLINT(concurrency-mt-unsafe): one thread yet
 
-    std::string lcores = "0@(0-" + std::to_string(sysconf(_SC_NPROCESSORS_CONF) - 1) + ")";
+    std::string lcores = "0@(" + allowed_cpus() + ")";
     for (size_t i = 0; i < config.workers.cores.size(); ++i) {
         lcores += "," + std::to_string(i + 1) + "@" + std::to_string(config.workers.cores[i]);
     }

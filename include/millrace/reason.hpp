@@ -10,28 +10,28 @@ namespace millrace {
 // X(constant, name, text). "drop_": discarded. "punt_": handed to the kernel, as received.
 // Clauses: RFC 1812 5.2.2 (IPv4 header checks, silent discard), RFC 8200 3 (IPv6), RFC 8200 5 / RFC 1191 4
 // (MTU).
-#define MILLRACE_REASONS(X)                                                                 \
-    X(forwarded, "forwarded", "forwarded by the fast path")                                 \
-    X(drop_truncated, "drop_truncated", "frame shorter than its headers")                   \
-    X(drop_ip_version, "drop_ip_version", "IP version does not match the ethertype")        \
-    X(drop_ip_length, "drop_ip_length", "IHL, total length or payload length does not fit") \
-    X(drop_ip_checksum, "drop_ip_checksum", "wrong IPv4 header checksum")                   \
-    X(drop_blackhole, "drop_blackhole", "blackhole route")                                  \
-    X(drop_tx_full, "drop_tx_full", "transmit ring of the egress port full")                \
-    X(drop_punt_full, "drop_punt_full", "punt ring to the kernel full")                     \
-    X(drop_punt_write, "drop_punt_write", "the kernel refused a punted packet")             \
-    X(punt_not_ip, "punt_not_ip", "neither IPv4 nor IPv6")                                  \
-    X(punt_ip_options, "punt_ip_options", "IPv4 options or IPv6 hop-by-hop options")        \
-    X(punt_ttl, "punt_ttl", "TTL or hop limit of 0 or 1")                                   \
-    X(punt_no_route, "punt_no_route", "no route in the mirror")                             \
-    X(punt_glean, "punt_glean", "connected host without a neighbour entry")                 \
-    X(punt_no_neighbour, "punt_no_neighbour", "gateway not resolved")                       \
-    X(punt_link_down, "punt_link_down", "egress interface down or without carrier")         \
-    X(punt_too_big, "punt_too_big", "longer than the egress MTU")                           \
-    X(punt_local, "punt_local", "to the router itself")                                     \
-    X(punt_unreachable, "punt_unreachable", "unreachable or prohibit route")                \
-    X(punt_unmanaged, "punt_unmanaged", "the route leads over a device that is no port")    \
-    X(punt_unsupported, "punt_unsupported", "a route that the fast path cannot express")    \
+#define MILLRACE_REASONS(X)                                                                              \
+    X(forwarded, "forwarded", "forwarded by the fast path")                                              \
+    X(drop_truncated, "drop_truncated", "frame shorter than its headers")                                \
+    X(drop_ip_version, "drop_ip_version", "IP version does not match the ethertype")                     \
+    X(drop_ip_length, "drop_ip_length", "IHL, total length or payload length does not fit")              \
+    X(drop_ip_checksum, "drop_ip_checksum", "wrong IPv4 header checksum")                                \
+    X(drop_blackhole, "drop_blackhole", "blackhole route")                                               \
+    X(drop_tx_full, "drop_tx_full", "transmit ring of the egress port full")                             \
+    X(drop_punt_full, "drop_punt_full", "punt ring to the kernel full")                                  \
+    X(drop_punt_write, "drop_punt_write", "the kernel refused a punted packet (counted as punted, too)") \
+    X(punt_not_ip, "punt_not_ip", "neither IPv4 nor IPv6")                                               \
+    X(punt_ip_options, "punt_ip_options", "IPv4 options or IPv6 hop-by-hop options")                     \
+    X(punt_ttl, "punt_ttl", "TTL or hop limit of 0 or 1")                                                \
+    X(punt_no_route, "punt_no_route", "no route in the mirror")                                          \
+    X(punt_glean, "punt_glean", "connected host without a neighbour entry")                              \
+    X(punt_no_neighbour, "punt_no_neighbour", "gateway not resolved")                                    \
+    X(punt_link_down, "punt_link_down", "egress interface down or without carrier")                      \
+    X(punt_too_big, "punt_too_big", "longer than the egress MTU")                                        \
+    X(punt_local, "punt_local", "to the router itself")                                                  \
+    X(punt_unreachable, "punt_unreachable", "unreachable or prohibit route")                             \
+    X(punt_unmanaged, "punt_unmanaged", "the route leads over a device that is no port")                 \
+    X(punt_unsupported, "punt_unsupported", "a route that the fast path cannot express")                 \
     X(punt_hairpin, "punt_hairpin", "egress is the ingress: the kernel may send a redirect")
 
 enum class Reason : uint8_t {

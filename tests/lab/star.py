@@ -42,20 +42,25 @@ class StarLab(Lab):
                     net__ipv4__conf__default__rp_filter=0)
         # The kernel's answers are what the tests look at; its limit of one a second is not.
         edge.sysctl(net__ipv4__icmp_ratelimit=0, net__ipv6__icmp__ratelimit=0)
-        for spoke, n in SPOKES.items():
-            host = self.add_netns(spoke)
-            veth(edge, f"{spoke}0", host, "eth0", f"02:00:00:00:{n:02x}:01", f"02:00:00:00:{n:02x}:02")
-            for ns, device, four, six in (
-                    (edge, f"{spoke}0", edge_address(spoke), edge_address(spoke, 6)),
-                    (host, "eth0", host_address(spoke), host_address(spoke, 6))):
-                ns.ip("addr", "add", f"{four}/24", "dev", device)
-                ns.ip("addr", "add", f"{six}/64", "dev", device, "nodad")
-            host.ip("route", "add", "default", "via", edge_address(spoke))
-            host.ip("-6", "route", "add", "default", "via", edge_address(spoke, 6))
+        for spoke in SPOKES:
+            self.add_netns(spoke)
+            self.connect(spoke)
         self.router = Router(edge, self.dir, self.build, self.ports)
         self.router.write_config()
         self.on_close(self.router.stop)
         return self
+
+    def connect(self, spoke):
+        """The link between the edge and a host, with addresses and the host's default routes."""
+        n, edge, host = SPOKES[spoke], self.netns["edge"], self.netns[spoke]
+        veth(edge, f"{spoke}0", host, "eth0", f"02:00:00:00:{n:02x}:01", f"02:00:00:00:{n:02x}:02")
+        for ns, device, four, six in (
+                (edge, f"{spoke}0", edge_address(spoke), edge_address(spoke, 6)),
+                (host, "eth0", host_address(spoke), host_address(spoke, 6))):
+            ns.ip("addr", "add", f"{four}/24", "dev", device)
+            ns.ip("addr", "add", f"{six}/64", "dev", device, "nodad")
+        host.ip("route", "add", "default", "via", edge_address(spoke))
+        host.ip("-6", "route", "add", "default", "via", edge_address(spoke, 6))
 
     @property
     def edge(self):

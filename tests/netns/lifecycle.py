@@ -105,6 +105,44 @@ def killed(cases, lab):
         wait_until(lambda: fast(lab) == 6, "the fast path forwards", 5)
 
 
+def replaced(cases, lab):
+    r = lab.router
+    with cases.case("a port deleted and made again: the kernel forwards on, and the daemon says so"):
+        before = r.settled_counters()["punt_unmanaged"]
+        lab.edge.ip("link", "del", "b0")
+        lab.connect("b")
+        for version in (4, 6):
+            # A new link has no link-local address for a second or two (RFC 4862 5.4): IPv6 waits for it.
+            wait_until(lambda v=version: ping(lab.netns["a"], host_address("b", v), 1)["received"] == 1,
+                       f"host-b answers over IPv{version}", 10)
+            p = ping(lab.netns["a"], host_address("b", version), 3)
+            expect(p["received"] == 3, f"{p['received']} of 3 pings came back over IPv{version}")
+        unmanaged = r.settled_counters()["punt_unmanaged"] - before
+        expect(unmanaged >= 6, f"{unmanaged} of 6 packets handed to the kernel as punt_unmanaged")
+        expect("port b0: its netdev is gone" in r.log_tail(100000), "not a word about it in the log")
+    with cases.case("after attach and a restart it is back on the fast path"):
+        expect(r.stop() == 0, "the daemon did not end well")
+        r.steer("attach", "b0")
+        r.start()
+        lab.resolve("a", "b")
+        wait_until(lambda: fast(lab) == 6, "the fast path forwards", 5)
+
+
+def enslaved(cases, lab):
+    def enabled():
+        return {p["port"]: p["enabled"] for p in json.loads(lab.router.steer("status", "--json").stdout)}
+
+    with cases.case("a port enslaved to a bridge is the kernel's, and comes back"):
+        expect(enabled()["c0"], "c0 was not enabled before")
+        lab.edge.ip("link", "add", "br0", "type", "bridge")
+        lab.edge.ip("link", "set", "c0", "master", "br0")
+        wait_until(lambda: not enabled()["c0"], "the classifier of c0 leaves all to the kernel", 5)
+        expect(enabled()["a0"], "a0 was disabled with it")
+        lab.edge.ip("link", "set", "c0", "nomaster")
+        wait_until(lambda: enabled()["c0"], "c0 is enabled again", 5)
+        lab.edge.ip("link", "del", "br0")
+
+
 def detached(cases, lab):
     r = lab.router
     with cases.case("millrace-steer detach: the port is as it was before, traffic goes on"):
@@ -125,6 +163,8 @@ def main():
         clean_stop(cases, lab)
         hung(cases, lab)
         killed(cases, lab)
+        replaced(cases, lab)
+        enslaved(cases, lab)
         detached(cases, lab)
     return cases.finish()
 

@@ -80,10 +80,17 @@ def daemon_errors(cases, lab):
     with cases.case("millraced --check refuses what millraced refuses"):
         path.write_text(good.replace("cores = [1]", "coers = [1]"), encoding="utf-8")
         one_line(daemon("--check", "--config", path), "millraced", "coers")
+        path.write_text(good, encoding="utf-8")
+        one_line(daemon("--check", "--config", path), "millraced", "a0", "millrace-steer attach")
     with cases.case("millraced --check takes a good file"):
         path.write_text(good, encoding="utf-8")
-        done = daemon("--check", "--config", path)
+        r.attach()
+        try:
+            done = daemon("--check", "--config", path)
+        finally:
+            r.detach()
         expect(done.returncode == 0, done.stderr)
+        expect("3 port(s)" in done.stdout, done.stdout)
     with cases.case("millraced without its file"):
         one_line(daemon("--config", "/nonexistent/m.toml"), "millraced", "/nonexistent/m.toml")
     with cases.case("millraced with an option that does not exist"):

@@ -124,6 +124,9 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"HeartbeatTooShort", std::string(port) + "[steering]\nheartbeat_timeout_ms = 10\n",
                 "from 50"},
         Mistake{"RelativePath", std::string(port) + "[control]\nsocket = \"x\"\n", "absolute"},
+        Mistake{"LongSocketPath",
+                std::string(port) + "[control]\nsocket = \"/" + std::string(120, 'x') + "\"\n",
+                "control.socket: a path of at most 107"},
         Mistake{"LogLevel", std::string(port) + "[log]\nlevel = \"loud\"\n", "log.level"}),
     [](const auto& test) { return test.param.name; });
 

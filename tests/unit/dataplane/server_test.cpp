@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <thread>
 
@@ -136,6 +137,27 @@ TEST_F(ServerTest, AClientThatLeavesMidwayHarmsNobody) {
         close(fd);
     }
     EXPECT_TRUE(connect().show("numbers", {{"count", "3"}}, [](const nlohmann::json&) {}));
+}
+
+// As `echo REQUEST | socat - UNIX:...` does: the whole answer comes all the same, and then the end.
+TEST_F(ServerTest, AClientThatSendsNothingMoreGetsItsWholeAnswer) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    ASSERT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    const std::string request = "{\"show\":\"numbers\",\"arguments\":{\"count\":\"50000\"}}\n";
+    const std::string twice = request + request;  // the second waits behind the first
+    ASSERT_EQ(send(fd, twice.data(), twice.size(), 0), static_cast<ssize_t>(twice.size()));
+    ASSERT_EQ(shutdown(fd, SHUT_WR), 0);
+    std::string answer;
+    std::array<char, 65536> chunk{};
+    for (ssize_t n = 0; (n = recv(fd, chunk.data(), chunk.size(), 0)) > 0;) {
+        answer.append(chunk.data(), static_cast<size_t>(n));
+    }
+    close(fd);
+    EXPECT_EQ(std::count(answer.begin(), answer.end(), '\n'), 2 * 50001);
+    EXPECT_TRUE(answer.ends_with("{\"end\":{\"rows\":50000}}\n"));
 }
 
 TEST_F(ServerTest, ASecondDaemonIsRefused) {

@@ -53,6 +53,23 @@ TEST_F(TablesTest, AdjacencyFollowsItsInterface) {
     EXPECT_EQ(current().reason, Reason::punt_unmanaged);
 }
 
+// The sockets are bound to a netdev, not to its name: after "ip link del p1; ip link add p1" they are dead.
+TEST_F(TablesTest, AnotherNetdevOfThePortsNameIsNotThePort) {
+    tables->bind(PortId{1}, interface.ifindex);
+    tables->set_adjacency(adjacency, usable);
+    EXPECT_EQ(current().reason, Reason::forwarded);
+    tables->remove_interface(interface.ifindex);
+    std::vector<PortId> heard;
+    tables->observe({[&](PortId p, const Interface*) { heard.push_back(p); }, {}});
+    interface.ifindex = Ifindex{8};
+    usable.ifindex = Ifindex{8};
+    tables->set_interface(interface);
+    tables->set_adjacency(adjacency, usable);
+    EXPECT_EQ(current().reason, Reason::punt_unmanaged);
+    EXPECT_EQ(tables->interface_of(PortId{1}), nullptr);
+    EXPECT_TRUE(heard.empty());
+}
+
 TEST_F(TablesTest, AdjacencyOverUnknownInterfacePunts) {
     usable.ifindex = Ifindex{99};
     tables->set_adjacency(adjacency, usable);
@@ -62,15 +79,18 @@ TEST_F(TablesTest, AdjacencyOverUnknownInterfacePunts) {
 TEST_F(TablesTest, ObserversHearOfPortsAndLocals) {
     std::vector<std::string> heard;
     tables->observe(
-        {[&](PortId p, const Interface& i) { heard.push_back(fmt::format("{} {}", raw(p), i.mtu)); },
+        {[&](PortId p, const Interface* i) {
+             heard.push_back(fmt::format("{} {}", raw(p), i == nullptr ? 0 : i->mtu));
+         },
          [&](const IpAddress& a, bool present) { heard.push_back((present ? "+" : "-") + a.text()); }});
     interface.mtu = 9000;
     tables->set_interface(interface);
     tables->add_local(IpAddress::parse("192.0.2.1").value());
     tables->remove_local(IpAddress::parse("192.0.2.1").value());
-    EXPECT_EQ(heard, (std::vector<std::string>{"1 9000", "+192.0.2.1", "-192.0.2.1"}));
     EXPECT_EQ(tables->interface_of(PortId{1})->mtu, 9000U);
     EXPECT_EQ(tables->interface_of(PortId{0}), nullptr);
+    tables->remove_interface(interface.ifindex);
+    EXPECT_EQ(heard, (std::vector<std::string>{"1 9000", "+192.0.2.1", "-192.0.2.1", "1 0"}));
 }
 
 TEST_F(TablesTest, RoutesOfOtherTablesAreNotMixedIn) {

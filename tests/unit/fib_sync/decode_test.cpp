@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "fib_sync/attributes.hpp"
 #include "messages.hpp"
 
 namespace millrace::sync::test {
