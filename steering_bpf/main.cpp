@@ -154,8 +154,7 @@ int command_line(int argc, char** argv) {
 
     CLI::App* status_command = app.add_subcommand("status", "show ports and their counters");
     status_command->add_option("PORT", arguments.ports, "netdevs; none = all that have a classifier");
-    status_command->add_flag("--json", arguments.json,
-                             "an array of objects, with all counters");
+    status_command->add_flag("--json", arguments.json, "an array of objects, with all counters");
     status_command->add_flag("--all-reasons", arguments.all_reasons, "counters that are zero, too");
     pin_root(status_command);
     status_command->footer("Example: millrace-steer status e0 --all-reasons");
