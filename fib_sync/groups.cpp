@@ -46,7 +46,7 @@ void Groups::set(Group& group, const Forwarding& content) {
         ++at->second.groups;
         members.push_back({at->second.id, hop.weight});
     }
-    sink_.set_group(group.id, {.reason = content.reason, .members = members});
+    sink_.set_group(group.id, {.reason = content.reason, .members = members, .connected = content.glean});
     group.content = content;
 }
 

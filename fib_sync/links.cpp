@@ -13,7 +13,9 @@ Interface Link::interface() const {
             .port = port,
             .mac = state.mac,
             .mtu = state.mtu,
-            .usable = usable()};
+            .mtu6 = state.mtu,
+            .usable = usable(),
+            .reverse_path = ReversePath::off};
 }
 
 Links::Links(std::vector<std::string> ports) : ports_(ports.begin(), ports.end()) {}

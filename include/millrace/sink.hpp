@@ -13,6 +13,13 @@
 
 namespace millrace {
 
+// The kernel's rp_filter, RFC 3704: what must hold of an IPv4 packet's source before it is forwarded.
+enum class ReversePath : uint8_t {
+    off,
+    loose,   // there is a unicast route to it
+    strict,  // ... that leads out of the interface where the packet came in
+};
+
 // A layer-3 netdev over which the fast path may forward. Today the port itself; a VLAN on it later.
 struct Interface {
     Ifindex ifindex{};
@@ -20,7 +27,9 @@ struct Interface {
     std::string port;  // name of the port whose queues carry its frames
     MacAddress mac;
     uint32_t mtu = 0;     // bytes, layer 3
+    uint32_t mtu6 = 0;    // the same for IPv6, where net.ipv6.conf.NAME.mtu may be less
     bool usable = false;  // administratively up and with carrier
+    ReversePath reverse_path = ReversePath::off;  // in force on what comes in here
 
     bool operator==(const Interface&) const = default;
 };
@@ -46,6 +55,7 @@ struct GroupMember {
 struct GroupState {
     Reason reason = Reason::punt_no_route;
     std::span<const GroupMember> members;
+    Ifindex connected{};  // with punt_glean: the interface that the prefix is connected to
 };
 
 class ForwardingSink {

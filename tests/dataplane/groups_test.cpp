@@ -142,7 +142,7 @@ TEST(Change, RouteFollowsItsLatestGroup) {
     EXPECT_EQ(ports_of(router, {flow(1)}), std::vector<unsigned>{2});
     router.tables().remove_route(main_table, *Prefix::parse("198.51.100.0/25"));
     EXPECT_EQ(ports_of(router, {flow(1)}), std::vector<unsigned>{1});
-    router.tables().set_group(one, {Reason::drop_blackhole, {}});
+    router.tables().set_group(one, {Reason::drop_blackhole, {}, {}});
     router.receive(0, {flow(1)});
     EXPECT_EQ(router.count(0, Reason::drop_blackhole), 1U);
     router.tables().remove_route(main_table, *Prefix::parse("198.51.100.0/24"));

@@ -105,13 +105,13 @@ AdjacencyId TestRouter::neighbour(unsigned port, const MacAddress& mac) {
 
 GroupId TestRouter::group(const std::vector<GroupMember>& members) {
     const GroupId id = tables_->create_group();
-    tables_->set_group(id, {Reason::forwarded, members});
+    tables_->set_group(id, {Reason::forwarded, members, {}});
     return id;
 }
 
 GroupId TestRouter::group(Reason reason) {
     const GroupId id = tables_->create_group();
-    tables_->set_group(id, {reason, {}});
+    tables_->set_group(id, {reason, {}, {}});
     return id;
 }
 
