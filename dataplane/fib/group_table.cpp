@@ -18,7 +18,10 @@ constexpr uint32_t no_member = 0;
 }  // namespace
 
 GroupTable::GroupTable(uint32_t limit, Quiescence& quiescence)
-    : quiescence_(quiescence), groups_(limit), buckets_(size_t{limit} * buckets_per_group + max_buckets) {
+    : quiescence_(quiescence),
+      groups_(limit),
+      buckets_(size_t{limit} * buckets_per_group + max_buckets),
+      ways_(limit) {
     if (groups_.valid()) {
         groups_[0] = Group::punt_or_drop(Reason::punt_no_route);
     }
@@ -91,10 +94,11 @@ void GroupTable::fill(uint32_t first, uint32_t count, std::span<const GroupMembe
     }
 }
 
-void GroupTable::set(GroupId id, const GroupState& state) {
+void GroupTable::set(GroupId id, const GroupState& state, Ways ways) {
     if (id == no_route) {
         return;
     }
+    store_shared(ways_[raw(id)], ways.bits);
     Group& group = groups_[raw(id)];
     const Group old = group;
     if (state.reason != Reason::forwarded || state.members.empty()) {
@@ -133,6 +137,7 @@ void GroupTable::destroy(GroupId id) {
         return;
     }
     retire_buckets(groups_[raw(id)]);
+    store_shared(ways_[raw(id)], uint64_t{0});
     store_shared(groups_[raw(id)].word, Group::punt_or_drop(Reason::punt_no_route).word);
     quiescence_.retire([this, id] { free_ids_.push_back(raw(id)); });
 }

@@ -41,6 +41,8 @@ class Forwarder {
         uint16_t count = 0;
         std::array<rte_mbuf*, burst_size> frames{};
     };
+    struct Parsed;
+    unsigned filter_sources(Parsed& parsed, unsigned count, ReversePath filter);
     void forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_value);
     void discard(rte_mbuf* frame, Reason reason);
     void punt_or_discard(rte_mbuf* frame, Reason reason);

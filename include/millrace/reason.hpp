@@ -32,7 +32,8 @@ namespace millrace {
     X(punt_unreachable, "punt_unreachable", "unreachable or prohibit route")                             \
     X(punt_unmanaged, "punt_unmanaged", "the route leads over a device that is no port")                 \
     X(punt_unsupported, "punt_unsupported", "a route that the fast path cannot express")                 \
-    X(punt_hairpin, "punt_hairpin", "egress is the ingress: the kernel may send a redirect")
+    X(punt_hairpin, "punt_hairpin", "egress is the ingress: the kernel may send a redirect")             \
+    X(punt_reverse_path, "punt_reverse_path", "the source fails rp_filter: the kernel's to discard")
 
 enum class Reason : uint8_t {
 #define MILLRACE_X(constant, name, text) constant,

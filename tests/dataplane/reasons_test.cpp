@@ -126,10 +126,11 @@ TEST_P(Reasons, CountedOnceAndNeverForwarded) {
 INSTANTIATE_TEST_SUITE_P(All, Reasons, testing::ValuesIn(cases()),
                          [](const auto& test) { return test.param.name; });
 
-// drop_tx_full and drop_punt_full have tests of their own below; drop_punt_write is the punter's.
+// drop_tx_full and drop_punt_full have tests of their own below, punt_reverse_path a file of its own;
+// drop_punt_write is the punter's.
 TEST(ReasonsTable, EveryReasonHasItsTest) {
     std::set<Reason> tested = {Reason::forwarded, Reason::drop_tx_full, Reason::drop_punt_full,
-                               Reason::drop_punt_write};
+                               Reason::drop_punt_write, Reason::punt_reverse_path};
     for (const Case& c : cases()) {
         tested.insert(c.reason);
     }

@@ -92,9 +92,22 @@ TestRouter::~TestRouter() {
     rte_memzone_free(memory);
 }
 
+Interface TestRouter::interface_of(unsigned port) {
+    const std::string name = fmt::format("p{}", port);
+    return {.ifindex = Ifindex{port + 1},
+            .name = name,
+            .port = name,
+            .mac = port_mac(port),
+            .mtu = mtu,
+            .mtu6 = mtu,
+            .usable = true};
+}
+
 void TestRouter::interface(unsigned port, uint32_t interface_mtu, bool usable) {
-    tables_->set_interface({Ifindex{port + 1}, fmt::format("p{}", port), fmt::format("p{}", port),
-                            port_mac(port), interface_mtu, usable});
+    Interface changed = interface_of(port);
+    changed.mtu = changed.mtu6 = interface_mtu;
+    changed.usable = usable;
+    tables_->set_interface(changed);
 }
 
 AdjacencyId TestRouter::neighbour(unsigned port, const MacAddress& mac) {

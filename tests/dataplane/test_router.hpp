@@ -30,7 +30,7 @@ class TestRouter {
     static constexpr unsigned ports = 4;
     static constexpr uint32_t mtu = 1500;
 
-    // sizes: of the tables. One at a time in a process.
+    // Sizes in frames. One at a time in a process.
     explicit TestRouter(uint16_t tx_ring = 256, uint16_t punt_ring = 256);
     ~TestRouter();
     TestRouter(const TestRouter&) = delete;
@@ -42,6 +42,8 @@ class TestRouter {
     GroupId group(Reason reason);
     void route(const char* prefix, GroupId group);
     void interface(unsigned port, uint32_t mtu, bool usable = true);
+    // As it is at the beginning; for set_interface() with something changed.
+    static Interface interface_of(unsigned port);
 
     // Frames in, all in one burst, on one port.
     void receive(unsigned port, const std::vector<Bytes>& frames);
