@@ -39,8 +39,9 @@ struct Forwarder::Parsed {
     std::array<const uint8_t*, burst_size> keys{};  // what is looked up
 };
 
-Forwarder::Forwarder(Tables& tables, std::vector<TxQueue> tx, rte_ring* punt_ring, WorkerCounters& counters)
-    : tables_(tables), tx_(std::move(tx)), punt_ring_(punt_ring), counters_(counters), out_(tx_.size()) {
+Forwarder::Forwarder(Tables& tables, std::vector<TxQueue> tx, std::vector<PuntRings> punt,
+                     WorkerCounters& counters)
+    : tables_(tables), tx_(std::move(tx)), punt_(std::move(punt)), counters_(counters), out_(tx_.size()) {
     out_ports_.reserve(tx_.size());
 }
 
@@ -55,8 +56,9 @@ void Forwarder::punt_or_discard(rte_mbuf* frame, Reason reason) {
         return;
     }
     frame->port = ingress_;
-    punt_reasons_[punt_count_] = reason;
-    punt_[punt_count_++] = frame;
+    Punted& punted = kernel_carries_on(reason) ? carry_on_ : answer_;
+    punted.reasons[punted.count] = reason;
+    punted.frames[punted.count++] = frame;
 }
 
 void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_value) {
@@ -110,7 +112,8 @@ unsigned Forwarder::filter_sources(Parsed& parsed, unsigned count, ReversePath f
     unsigned left = 0;
     for (unsigned i = 0; i < count; ++i) {
         if ((tables_.groups().ways(values[i]) & wanted) == 0) {
-            punt_or_discard(parsed.frames[i], Reason::punt_reverse_path);
+            const Reason reason = tables_.groups().get(values[i]).reason();
+            punt_or_discard(parsed.frames[i], kernel_carries_on(reason) ? reason : Reason::punt_reverse_path);
             continue;
         }
         parsed.packets[left] = parsed.packets[i];
@@ -171,7 +174,8 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
         }
     }
     flush_tx();
-    flush_punt();
+    flush_punt(carry_on_, punt_[ingress_].carry_on);
+    flush_punt(answer_, punt_[ingress_].answer);
 
     counters.rx_packets.add(frames.size());
     counters.rx_bytes.add(bytes);
@@ -203,19 +207,19 @@ void Forwarder::flush_tx() {
     out_ports_.clear();
 }
 
-void Forwarder::flush_punt() {
-    if (punt_count_ == 0) {
+void Forwarder::flush_punt(Punted& punted, rte_ring* ring) {
+    if (punted.count == 0) {
         return;
     }
     const unsigned taken =
-        rte_ring_enqueue_burst(punt_ring_, reinterpret_cast<void**>(punt_.data()), punt_count_, nullptr);
+        rte_ring_enqueue_burst(ring, reinterpret_cast<void**>(punted.frames.data()), punted.count, nullptr);
     for (unsigned i = 0; i < taken; ++i) {
-        ++reasons_[static_cast<unsigned>(punt_reasons_[i])];
+        ++reasons_[static_cast<unsigned>(punted.reasons[i])];
     }
-    for (unsigned i = taken; i < punt_count_; ++i) {
-        discard(punt_[i], Reason::drop_punt_full);
+    for (unsigned i = taken; i < punted.count; ++i) {
+        discard(punted.frames[i], Reason::drop_punt_full);
     }
-    punt_count_ = 0;
+    punted.count = 0;
 }
 
 }  // namespace millrace::dataplane

@@ -54,7 +54,7 @@ class TestRouter {
         bool operator==(const Out&) const = default;
     };
     std::vector<Out> sent();
-    std::vector<Out> punted();
+    std::vector<Out> punted();  // first what the kernel is to carry on, then the rest
 
     // Counter of the ingress port.
     uint64_t count(unsigned port, Reason reason);
@@ -77,7 +77,7 @@ class TestRouter {
     std::vector<rte_ring*> rx_;
     std::vector<rte_ring*> tx_;
     std::vector<uint16_t> devices_;
-    rte_ring* punt_ = nullptr;
+    dataplane::PuntRings punt_;  // of all ports
     std::unique_ptr<Tables> tables_;
     dataplane::WorkerCounters counters_{ports};
     std::unique_ptr<Forwarder> forwarder_;
