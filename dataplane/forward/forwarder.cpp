@@ -111,9 +111,12 @@ unsigned Forwarder::filter_sources(Parsed& parsed, unsigned count, ReversePath f
     tables_.fib4().lookup_bulk({sources.data(), count}, values.data());
     unsigned left = 0;
     for (unsigned i = 0; i < count; ++i) {
-        if ((tables_.groups().ways(values[i]) & wanted) == 0) {
-            const Reason reason = tables_.groups().get(values[i]).reason();
-            punt_or_discard(parsed.frames[i], kernel_carries_on(reason) ? reason : Reason::punt_reverse_path);
+        const uint64_t ways = tables_.groups().ways(values[i]);
+        if ((ways & wanted) == 0) {
+            // A route that is not understood may be a good one.
+            const Reason route = tables_.groups().get(values[i]).reason();
+            const bool unknown = ways == 0 && kernel_carries_on(route);
+            punt_or_discard(parsed.frames[i], unknown ? route : Reason::punt_reverse_path);
             continue;
         }
         parsed.packets[left] = parsed.packets[i];
