@@ -5,6 +5,7 @@
 #include <rte_errno.h>
 #include <rte_mbuf.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -13,8 +14,10 @@ namespace millrace::dataplane {
 namespace {
 constexpr unsigned burst = 32;
 // Nobody wakes this thread: that would be a system call in the worker. The pause is what a punted packet may
-// wait.
+// wait; when nothing came for a while it is longer, for the sake of an idle core.
 constexpr auto pause = std::chrono::microseconds(500);
+constexpr auto idle_pause = std::chrono::milliseconds(2);
+constexpr unsigned rounds_to_idle = 200;
 
 uint64_t now_ns() {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
@@ -82,21 +85,28 @@ unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
     return n;
 }
 
+unsigned Punter::round() {
+    unsigned handed = 0;
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        handed += hand_over(rings_[p].carry_on, *ports_[p], nullptr);
+        handed += hand_over(rings_[p].answer, *ports_[p], &ports_[p]->budget);
+    }
+    return handed;
+}
+
 void Punter::run() {
+    unsigned empty_rounds = rounds_to_idle;
     while (true) {
         const bool last = stop_.load(std::memory_order_acquire);
-        unsigned handed = 0;
-        do {
-            handed = 0;
-            for (size_t p = 0; p < ports_.size(); ++p) {
-                handed += hand_over(rings_[p].carry_on, *ports_[p], nullptr);
-                handed += hand_over(rings_[p].answer, *ports_[p], &ports_[p]->budget);
-            }
-        } while (handed > 0);
+        while (round() > 0) {
+            empty_rounds = 0;
+        }
         if (last) {
             return;
         }
-        std::this_thread::sleep_for(pause);
+        empty_rounds = std::min(empty_rounds + 1, rounds_to_idle);
+        std::this_thread::sleep_for(empty_rounds < rounds_to_idle ? pause
+                                                                  : std::chrono::microseconds(idle_pause));
     }
 }
 

@@ -51,6 +51,7 @@ class Punter {
     Punter() = default;
     Status make_rings(uint16_t size);
     void run();
+    unsigned round();
     unsigned hand_over(rte_ring* ring, Port& port, TokenBucket* budget);
 
     std::vector<std::unique_ptr<Port>> ports_;
