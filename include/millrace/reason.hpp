@@ -75,6 +75,7 @@ constexpr bool is_drop(Reason r) {
 constexpr bool kernel_carries_on(Reason r) {
     switch (r) {
         case Reason::punt_ip_options:
+        case Reason::punt_link_down:  // over what other way it may know, until the mirror knows it too
         case Reason::punt_too_big:
         case Reason::punt_local:
         case Reason::punt_unmanaged:
