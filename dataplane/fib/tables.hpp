@@ -48,6 +48,7 @@ class Tables final : public ForwardingSink {
     AdjacencyId create_adjacency() override;
     void set_adjacency(AdjacencyId id, const AdjacencyState& state) override;
     void destroy_adjacency(AdjacencyId id) override;
+    bool take_used(AdjacencyId id) override { return adjacencies_.take_used(id); }
     GroupId create_group() override;
     void set_group(GroupId id, const GroupState& state) override;
     void destroy_group(GroupId id) override;

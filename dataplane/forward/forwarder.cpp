@@ -70,7 +70,8 @@ void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_va
     auto* data = rte_pktmbuf_mtod(frame, uint8_t*);
     uint8_t* ip = data + ethernet_header;
     const uint32_t hash = group.bucket_mask() == 0 ? 0 : flow_hash(ip, packet);
-    const Adjacency& adjacency = tables_.adjacencies().get(tables_.groups().select(group, hash));
+    const uint32_t id = tables_.groups().select(group, hash);
+    const Adjacency& adjacency = tables_.adjacencies().get(id);
     if (adjacency.reason != Reason::forwarded) {
         punt_or_discard(frame, adjacency.reason);
         return;
@@ -83,6 +84,7 @@ void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_va
         punt_or_discard(frame, Reason::punt_hairpin);
         return;
     }
+    tables_.adjacencies().mark_used(id);
     std::memcpy(data, adjacency.l2.data(), adjacency.l2.size());
     if (packet.is_ipv6) {
         decrement_hop_limit_ipv6(ip);

@@ -77,6 +77,8 @@ class ForwardingSink {
     virtual AdjacencyId create_adjacency() = 0;
     virtual void set_adjacency(AdjacencyId id, const AdjacencyState& state) = 0;
     virtual void destroy_adjacency(AdjacencyId id) = 0;
+    // Has a packet been forwarded over it since the last call, or since it was created?
+    virtual bool take_used(AdjacencyId id) = 0;
 
     virtual GroupId create_group() = 0;
     virtual void set_group(GroupId id, const GroupState& state) = 0;

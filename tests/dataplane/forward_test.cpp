@@ -139,6 +139,39 @@ TEST_F(Forward, UpToTheMtu) {
                      Frame().ethernet(out_ethernet()).ipv6({.hop_limit = 63}).payload(1460).bytes());
 }
 
+TEST_F(Forward, MarksTheAdjacencyUsed) {
+    const AdjacencyId used = router.neighbour(1, next_hop);
+    const AdjacencyId idle = router.neighbour(2, next_hop);
+    router.route("198.51.100.0/25", router.group({{used}}));
+    const auto frame = [](const char* destination, size_t payload) {
+        return Frame()
+            .ethernet(in_ethernet())
+            .ipv4({.destination = address(destination)})
+            .udp()
+            .payload(payload)
+            .bytes();
+    };
+    EXPECT_FALSE(router.tables().take_used(used));
+    router.receive(0, {frame("198.51.100.7", 18), frame("198.51.100.7", 18)});
+    EXPECT_TRUE(router.tables().take_used(used));
+    EXPECT_FALSE(router.tables().take_used(used)) << "taken";
+    EXPECT_FALSE(router.tables().take_used(idle));
+    // What is handed to the kernel is the kernel's to see.
+    router.receive(0, {frame("198.51.100.7", 1600)});
+    EXPECT_FALSE(router.tables().take_used(used));
+
+    router.receive(0, {frame("198.51.100.7", 18)});
+    router.sent();
+    router.punted();
+    router.tables().destroy_adjacency(used);
+    router.tables().commit();
+    router.forwarder().process({}, PortId{0});
+    router.tables().quiescence().close_batch();
+    const AdjacencyId next = router.tables().create_adjacency();
+    EXPECT_EQ(next, used) << "else this shows nothing";
+    EXPECT_FALSE(router.tables().take_used(next)) << "of its predecessor";
+}
+
 TEST_F(Forward, MixedBurstKeepsTheOrderOfEachFamily) {
     std::vector<Bytes> in;
     std::vector<Bytes> v4;

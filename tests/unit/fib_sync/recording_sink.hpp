@@ -62,6 +62,11 @@ class RecordingSink : public ForwardingSink {
             }
         }
         EXPECT_EQ(adjacencies.erase(id), 1U);
+        used.erase(id);
+    }
+    bool take_used(AdjacencyId id) override {
+        EXPECT_TRUE(adjacencies.contains(id));
+        return used.erase(id) != 0;
     }
     GroupId create_group() override {
         const GroupId id{++last_id_};
@@ -149,6 +154,7 @@ class RecordingSink : public ForwardingSink {
     std::map<Ifindex, Interface> interfaces;
     std::set<IpAddress> locals;
     std::map<AdjacencyId, AdjacencyState> adjacencies;
+    std::set<AdjacencyId> used;  // as if a packet had been forwarded over them
     std::map<GroupId, Group> groups;
     std::map<Prefix, GroupId> routes;
     std::vector<std::string> calls;  // the first thousand since clear_log
