@@ -7,10 +7,11 @@
 namespace millrace::sync {
 
 FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
-                 std::unique_ptr<NetlinkTransport> transport)
+                 std::unique_ptr<NetlinkTransport> transport, PolicyReader policy)
     : mirror_(sink, std::move(ports)),
       transport_(std::move(transport)),
-      sync_(mirror_, *transport_, options.sync) {}
+      sync_(mirror_, *transport_, options.sync),
+      keeps_(sink, mirror_, std::move(policy)) {}
 
 Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vector<std::string> ports,
                                                  const Options& options) {
@@ -18,7 +19,12 @@ Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vect
     if (!transport) {
         return tl::unexpected(transport.error());
     }
-    return std::unique_ptr<FibSync>(new FibSync(sink, std::move(ports), options, std::move(*transport)));
+    auto policy = PolicyReader::open();
+    if (!policy) {
+        return tl::unexpected(policy.error());
+    }
+    return std::unique_ptr<FibSync>(
+        new FibSync(sink, std::move(ports), options, std::move(*transport), std::move(*policy)));
 }
 
 uint64_t FibSync::now_ms() {
