@@ -31,9 +31,9 @@ constexpr time_t answer_seconds = 1;  // the kernel answers in the system call t
 constexpr uint16_t dump = NLM_F_DUMP;
 constexpr uint16_t one = NLM_F_ACK;  // the acknowledgement marks the end
 
-// What a kernel says that was built without the table asked for, or is too old to have it.
+// What a kernel says that was built without the table asked for.
 bool not_there(const Error& e) {
-    return e.code == EOPNOTSUPP || e.code == EAFNOSUPPORT || e.code == EPROTONOSUPPORT || e.code == EINVAL;
+    return e.code == EOPNOTSUPP || e.code == EAFNOSUPPORT || e.code == EPROTONOSUPPORT;
 }
 
 template <class T>
@@ -127,7 +127,8 @@ Status PolicyReader::ask(nl_sock* socket, uint16_t type, uint16_t flags, Bytes b
     const int fd = nl_socket_get_fd(socket);
     std::array<std::byte, 256> request{};
     nlmsghdr header{};
-    header.nlmsg_len = static_cast<uint32_t>(NLMSG_LENGTH(body.size()));
+    // Strict checking takes a netconfmsg of one byte for malformed unless it is padded.
+    header.nlmsg_len = static_cast<uint32_t>(NLMSG_SPACE(body.size()));
     header.nlmsg_type = type;
     header.nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
     header.nlmsg_seq = ++sequence_;
@@ -247,8 +248,8 @@ Status PolicyReader::read_qdiscs(std::span<const Ifindex> ports, Policy& policy)
             continue;
         }
         const bool both = q.kind == "clsact";
-        const auto ingress =
-            has_filter(q.ifindex, both ? TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS) : TC_H_MAKE(TC_H_INGRESS, 0));
+        const auto ingress = has_filter(
+            q.ifindex, both ? TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS) : TC_H_MAKE(TC_H_INGRESS, 0));
         const auto egress = both ? has_filter(q.ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)) : false;
         if (!ingress || !egress) {
             return tl::unexpected((ingress ? egress : ingress).error());
@@ -281,7 +282,7 @@ Status PolicyReader::read_xfrm(Policy& policy) {
                     blocks = *decoded;
                     return {};
                 });
-    if (!asked && !not_there(asked.error())) {  // Linux 5.15
+    if (!asked && asked.error().code != EINVAL) {  // before Linux 5.15 there is none
         return asked;
     }
     policy.xfrm = std::move(all);
