@@ -190,6 +190,8 @@ std::string_view read_nexthop_attribute(const Attribute& a, NexthopMessage& m) {
         }
         case NHA_ENCAP:
         case NHA_ENCAP_TYPE:
+            m.encapsulation = true;
+            return {};
         case NHA_FDB:
             m.unsupported = true;
             return {};

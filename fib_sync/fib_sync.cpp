@@ -8,10 +8,12 @@
 namespace millrace::sync {
 
 FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
-                 std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer)
+                 std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
+                 PolicyReader policy)
     : mirror_(sink, std::move(ports)),
       transport_(std::move(transport)),
       sync_(mirror_, *transport_, options.sync),
+      keeps_(sink, mirror_, std::move(policy)),
       writer_(std::move(writer)),
       care_(mirror_, sink, *writer_, options.managed_neighbours && writer_->managed_entries(), options.care) {
 }
@@ -26,20 +28,22 @@ Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vect
     if (!writer) {
         return tl::unexpected(writer.error());
     }
-    return std::unique_ptr<FibSync>(
-        new FibSync(sink, std::move(ports), options, std::move(*transport), std::move(*writer)));
+    auto policy = PolicyReader::open();
+    if (!policy) {
+        return tl::unexpected(policy.error());
+    }
+    return std::unique_ptr<FibSync>(new FibSync(sink, std::move(ports), options, std::move(*transport),
+                                                std::move(*writer), std::move(*policy)));
 }
 
-std::optional<uint64_t> FibSync::next_deadline_ms() const {
-    const auto deadline = sync_.deadline();
-    if (!synced()) {
-        return deadline;
-    }
-    return std::min(deadline.value_or(UINT64_MAX), care_.deadline());
+uint64_t FibSync::next_deadline_ms() const {
+    const uint64_t deadline = std::min(sync_.deadline().value_or(UINT64_MAX), keeps_.next_deadline_ms());
+    return synced() ? std::min(deadline, care_.deadline()) : deadline;
 }
 
 void FibSync::tick(uint64_t now) {
     sync_.tick(now);
+    refresh_keeps(now);
     if (synced()) {
         care_.tick(now);
     }

@@ -4,12 +4,13 @@
 //
 //     auto sync = FibSync::create(sink, ports);            // in the network namespace to be mirrored
 //     (*sync)->start();
-//     loop: wait for fds() until next_deadline_ms(), then on_event_readable() / on_dump_readable() for those
-//           that are readable, and tick().
+//     loop: wait for fds() and policy_fds() until next_deadline_ms(), then on_event_readable(),
+//           on_dump_readable() or on_policy_readable() for those that are readable, and tick().
 //
 // Time is CLOCK_MONOTONIC in milliseconds.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "fib_sync/keep_watch.hpp"
 #include "fib_sync/mirror.hpp"
 #include "fib_sync/neighbour_care.hpp"
 #include "fib_sync/neighbour_writer.hpp"
@@ -51,11 +53,23 @@ class FibSync {
     [[nodiscard]] std::array<int, 2> fds() const { return {event_fd(), dump_fd()}; }
     [[nodiscard]] int event_fd() const { return transport_->event_fd(); }
     [[nodiscard]] int dump_fd() const { return transport_->dump_fd(); }
-    void on_event_readable() { transport_->on_event_readable(sync_, now_ms()); }
-    void on_dump_readable() { transport_->on_dump_readable(sync_, now_ms()); }
+    void on_event_readable() {
+        transport_->on_event_readable(sync_, now_ms());
+        refresh_keeps(now_ms());
+    }
+    void on_dump_readable() {
+        transport_->on_dump_readable(sync_, now_ms());
+        refresh_keeps(now_ms());
+    }
+    // What says that the keeps may have changed; one or two, the same for life.
+    [[nodiscard]] std::vector<int> policy_fds() const { return keeps_.fds(); }
+    void on_policy_readable() {
+        keeps_.on_readable();
+        refresh_keeps(now_ms());
+    }
 
     // When tick() has something to do, if nothing becomes readable before.
-    [[nodiscard]] std::optional<uint64_t> next_deadline_ms() const;
+    [[nodiscard]] uint64_t next_deadline_ms() const;
     void tick() { tick(now_ms()); }
     void tick(uint64_t now_ms);
 
@@ -63,8 +77,9 @@ class FibSync {
     // a second for the kernel; no tick() after it.
     void give_back_neighbours();
 
-    // The sink has had a whole table: true from the end of the first resync on, also during later ones.
-    [[nodiscard]] bool synced() const { return sync_.statistics().resyncs != 0; }
+    // The sink has had a whole table, and all keeps: true from the end of the first resync on, also during
+    // later ones.
+    [[nodiscard]] bool synced() const { return sync_.statistics().resyncs != 0 && keeps_.known(); }
     // No resync is under way or about to begin.
     [[nodiscard]] bool settled() const {
         return sync_.state() == SyncState::synced && !sync_.deadline().has_value();
@@ -79,11 +94,14 @@ class FibSync {
 
   private:
     FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
-            std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer);
+            std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
+            PolicyReader policy);
+    void refresh_keeps(uint64_t now_ms) { keeps_.refresh(now_ms, sync_.statistics().resyncs); }
 
     Mirror mirror_;
     std::unique_ptr<NetlinkTransport> transport_;
     Sync sync_;
+    KeepWatch keeps_;
     std::unique_ptr<NeighbourWriter> writer_;
     NeighbourCare care_;
 };

@@ -11,6 +11,10 @@ AdjacencyState Groups::state_of(Ifindex ifindex, const IpAddress& gateway) const
         state.reason = Reason::punt_link_down;
         return state;
     }
+    if (links_.egress_kept(ifindex)) {
+        state.reason = Reason::punt_qdisc;
+        return state;
+    }
     if (const Neighbor* n = neighbours_.find({gateway, ifindex}); n != nullptr && n->usable()) {
         state.reason = Reason::forwarded;
         state.destination = *n->mac;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fib_sync/decode.hpp"
+#include "fib_sync/keeps.hpp"
 #include "millrace/sink.hpp"
 
 namespace millrace::sync {
@@ -16,6 +17,8 @@ struct Link {
     LinkMessage state;
     std::string port;  // the port that carries its frames; empty = none, millrace does not manage it
     uint32_t seen = 0;
+    DevicePolicy policy{};
+    bool ipv4 = false;  // it has an IPv4 address
 
     [[nodiscard]] bool managed() const { return !port.empty(); }
     // A member of a bridge or bond does no routing of its own.
@@ -34,9 +37,18 @@ class Links {
     Change apply(const LinkMessage& message, uint32_t generation);
     [[nodiscard]] std::vector<Ifindex> not_seen(uint32_t generation) const;
 
+    // Both return the managed interfaces that are different for it.
+    std::vector<Ifindex> set_policies(std::map<Ifindex, DevicePolicy> policies);
+    std::vector<Ifindex> set_ipv4(const std::set<Ifindex>& with_address);
+
     [[nodiscard]] const Link* find(Ifindex ifindex) const;
     [[nodiscard]] bool managed(Ifindex ifindex) const;
     [[nodiscard]] bool usable(Ifindex ifindex) const;
+    // Its frames may not leave but through the kernel.
+    [[nodiscard]] bool egress_kept(Ifindex ifindex) const;
+    // Counts changes of managed links.
+    [[nodiscard]] uint64_t version() const { return version_; }
+    [[nodiscard]] std::vector<PortDevice> port_devices() const;
     // The interface's name, or "if<index>" where the kernel has not told it.
     [[nodiscard]] std::string name(Ifindex ifindex) const;
 
@@ -46,6 +58,8 @@ class Links {
 
     std::set<std::string> ports_;
     std::map<Ifindex, Link> links_;
+    std::map<Ifindex, DevicePolicy> policies_;
+    uint64_t version_ = 0;
 };
 
 }  // namespace millrace::sync

@@ -55,6 +55,18 @@ void Mirror::apply_one(const AddressMessage& m) {
         at->second.interfaces[m.ifindex] = generation_;
     }
     touch_local(m.address, at->second);
+    addresses_changed_ = true;
+}
+
+void Mirror::announce(const std::vector<Ifindex>& interfaces) {
+    for (const Ifindex ifindex : interfaces) {
+        groups_.refresh(ifindex);
+        sink_.set_interface(links_.find(ifindex)->interface());
+    }
+}
+
+void Mirror::set_device_policies(std::map<Ifindex, DevicePolicy> policies) {
+    announce(links_.set_policies(std::move(policies)));
 }
 
 void Mirror::touch_local(const IpAddress& address, Local& local) {
@@ -161,6 +173,7 @@ void Mirror::end_resync() {
     for (auto& [address, local] : locals_) {
         if (std::erase_if(local.interfaces, [this](const auto& i) { return i.second != generation_; }) != 0) {
             touch_local(address, local);
+            addresses_changed_ = true;
         }
     }
     for (const NeighborKey& key : neighbours_.not_seen(generation_)) {
@@ -202,6 +215,17 @@ std::optional<Mirror::Entry> Mirror::find_entry(const Prefix& prefix) const {
         return std::nullopt;
     }
     return Entry{.group = entry->group, .route = entry->routes.empty() ? nullptr : entry->routes.data()};
+}
+
+std::vector<KeptRoutes> Mirror::kept_routes() const {
+    std::vector<KeptRoutes> all = {{.reason = Reason::punt_encapsulation},
+                                   {.reason = Reason::punt_unsupported}};
+    for (const auto& [id, group] : groups_.all()) {
+        for (KeptRoutes& kept : all) {
+            kept.prefixes += group->content.reason == kept.reason ? group->routes : 0;
+        }
+    }
+    return all;
 }
 
 bool Mirror::has_host_route(const NeighborKey& neighbour) const {

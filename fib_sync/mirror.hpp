@@ -38,6 +38,9 @@ class Mirror {
     void begin_resync();
     void end_resync();
 
+    // What the kernel's switches say of the ports; the whole, in force at once.
+    void set_device_policies(std::map<Ifindex, DevicePolicy> policies);
+
     // Brings the sink to the state of the tables, and ends the batch.
     void commit();
 
@@ -55,6 +58,8 @@ class Mirror {
     // The first prefix with an entry after `after` (from the beginning: nullptr). nullopt at the end.
     [[nodiscard]] std::optional<std::pair<Prefix, Entry>> next_entry(const Prefix* after) const;
     [[nodiscard]] std::optional<Entry> find_entry(const Prefix& prefix) const;
+    // The prefixes that have no other outcome than to be left to the kernel: encapsulations, and the rest.
+    [[nodiscard]] std::vector<KeptRoutes> kept_routes() const;
     [[nodiscard]] bool has_host_route(const NeighborKey& neighbour) const;
 
     [[nodiscard]] const Links& links() const { return links_; }
@@ -91,6 +96,8 @@ class Mirror {
     void commit_coverage();
     void commit_prefix(const Prefix& prefix);
     void commit_locals();
+    void commit_ipv4();
+    void announce(const std::vector<Ifindex>& interfaces);
 
     ForwardingSink& sink_;
     Links links_;
@@ -113,6 +120,7 @@ class Mirror {
     std::vector<Prefix> dirty_;
     std::vector<IpAddress> dirty_locals_;
     std::set<Ifindex> removed_interfaces_;
+    bool addresses_changed_ = false;
     uint32_t generation_ = 1;
     enum class Phase : uint8_t { live, dump, replay };
     Phase phase_ = Phase::live;

@@ -26,6 +26,7 @@ Forwarding punt(Reason reason) {
 }  // namespace
 
 void Mirror::commit() {
+    commit_ipv4();
     commit_nexthops();
     commit_coverage();
     for (const Prefix& prefix : dirty_) {
@@ -113,6 +114,9 @@ std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixE
     const bool by_preference = std::any_of(entry.routes.begin(), entry.routes.end(), [&](const Route& r) {
         return r.metric == best.metric && r.preference != best.preference;
     });
+    if (best.encapsulation) {
+        return Choice{{}, punt(Reason::punt_encapsulation)};
+    }
     if (best.tos != 0 || best.unsupported || by_preference) {
         return Choice{{}, punt(Reason::punt_unsupported)};
     }
@@ -176,6 +180,21 @@ void Mirror::commit_prefix(const Prefix& prefix) {
     if (entry->routes.empty()) {
         rib_.erase(prefix);
     }
+}
+
+void Mirror::commit_ipv4() {
+    if (!std::exchange(addresses_changed_, false)) {
+        return;
+    }
+    std::set<Ifindex> with_address;
+    for (const auto& [address, local] : locals_) {
+        if (address.family == Family::ipv4) {
+            for (const auto& [ifindex, generation] : local.interfaces) {
+                with_address.insert(ifindex);
+            }
+        }
+    }
+    announce(links_.set_ipv4(with_address));
 }
 
 void Mirror::commit_locals() {

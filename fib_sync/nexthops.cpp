@@ -108,6 +108,10 @@ Forwarding Nexthops::resolve(NexthopId id, const Links& links) const {
     if (found == objects_.end() || found->second.state.unsupported) {
         return unsupported;
     }
+    const Forwarding encapsulation{Reason::punt_encapsulation, {}, {}};
+    if (found->second.state.encapsulation) {
+        return encapsulation;
+    }
     const NexthopMessage& object = found->second.state;
     if (object.blackhole) {
         return {Reason::drop_blackhole, {}, {}};
@@ -122,6 +126,9 @@ Forwarding Nexthops::resolve(NexthopId id, const Links& links) const {
         if (member == objects_.end() || member->second.state.unsupported ||
             !member->second.state.members.empty()) {
             return unsupported;
+        }
+        if (member->second.state.encapsulation) {
+            return encapsulation;
         }
         if (member->second.state.blackhole) {
             return object.members.size() == 1 ? Forwarding{Reason::drop_blackhole, {}, {}} : unsupported;

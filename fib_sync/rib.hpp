@@ -18,6 +18,7 @@ namespace millrace::sync {
 struct Route {
     bool local = false;  // of the local table, which the kernel looks up first
     bool unsupported = false;
+    bool encapsulation = false;
     uint8_t tos = 0;
     uint8_t type = 0;        // RTN_*
     uint8_t protocol = 0;    // RTPROT_*

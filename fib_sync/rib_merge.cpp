@@ -23,20 +23,21 @@ bool same_way(const Path& a, const Path& b) {
 // Is it the same route to the kernel? State flags come and go without making it another one.
 bool identical(const Route& a, const Route& b) {
     return a.type == b.type && a.scope == b.scope && a.protocol == b.protocol && a.rest == b.rest &&
-           a.nexthop == b.nexthop && a.unsupported == b.unsupported &&
+           a.nexthop == b.nexthop && a.unsupported == b.unsupported && a.encapsulation == b.encapsulation &&
            std::equal(a.paths.begin(), a.paths.end(), b.paths.begin(), b.paths.end(),
                       [](const Path& x, const Path& y) { return same_way(x, y) && x.weight == y.weight; });
 }
 
 // rt6_qualify_for_ecmp: IPv6 routes of one key with a gateway are paths of one multipath route.
 bool joins(const Route& r) {
-    return r.type == RTN_UNICAST && r.nexthop == NexthopId{} && !r.unsupported &&
+    return r.type == RTN_UNICAST && r.nexthop == NexthopId{} && !r.unsupported && !r.encapsulation &&
            std::all_of(r.paths.begin(), r.paths.end(), [](const Path& p) { return p.gateway.has_value(); });
 }
 
 Route make_route(const RouteMessage& m, uint32_t generation) {
     return {.local = m.table == local_table,
             .unsupported = m.unsupported,
+            .encapsulation = m.encapsulation,
             .tos = m.tos,
             .type = m.type,
             .protocol = m.protocol,

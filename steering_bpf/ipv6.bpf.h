@@ -51,6 +51,8 @@ static __always_inline bool keep_prefix6(const struct in6_addr* address) {
 
 static __always_inline enum millrace_steer_reason keep_ipv6(const struct millrace_steer_config* config,
                                                             const struct ipv6hdr* ip, const void* end) {
+    if (config->flags & MILLRACE_FLAG_KEEP_ALL6)
+        return MILLRACE_STEER_KEEP_FAMILY;
     if ((config->flags & MILLRACE_FLAG_KEEP6) && (keep_prefix6(&ip->saddr) || keep_prefix6(&ip->daddr)))
         return MILLRACE_STEER_KEEP_PREFIX;
     if ((config->flags & MILLRACE_FLAG_KEEP_PROTOCOL) &&

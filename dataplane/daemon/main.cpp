@@ -153,7 +153,8 @@ Status serve(const Config& config) {
                      spdlog::warn("{}", set.error().text());
                  }
              },
-         .local_changed = [&](const IpAddress& a, bool present) { steering->set_local(a, present); }});
+         .local_changed = [&](const IpAddress& a, bool present) { steering->set_local(a, present); },
+         .keeps_changed = [&](std::span<const Keep> keeps) { steering->set_keeps(keeps); }});
     std::vector<std::string> names;
     for (const PortConfig& port : config.ports) {
         names.push_back(port.name);
@@ -167,7 +168,7 @@ Status serve(const Config& config) {
     const Telemetry telemetry(running);
     (*server)->add_show("ports", show_ports(running));
     (*server)->add_show("counters", show_counters(running));
-    (*server)->add_show("steering", show_steering(running));
+    (*server)->add_show("steering", show_steering(running, [&] { return (*sync)->mirror().kept_routes(); }));
     (*server)->add_show("routes", sync::show_routes((*sync)->mirror()));
     (*server)->add_show("nexthops", sync::show_nexthops((*sync)->mirror()));
     (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror(), (*sync)->neighbour_care()));
@@ -205,6 +206,13 @@ Status serve(const Config& config) {
               }
           }))}) {
         if (!added) {
+            return added;
+        }
+    }
+
+    for (const int fd : (*sync)->policy_fds()) {
+        if (auto added = keep((*loop)->on_io(fd, EPOLLIN, [&](uint32_t) { (*sync)->on_policy_readable(); }));
+            !added) {
             return added;
         }
     }

@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <ctime>
 
 namespace millrace::dataplane {
@@ -41,9 +42,58 @@ Result<Steering> Steering::open(const Config& config) {
             return tl::unexpected(written.error());
         }
         all.ports_.push_back(std::move(*maps));
+        all.names_.push_back(port.name);
         all.usable_.push_back(false);
     }
+    all.configured_ = config.keep;
+    all.kept_.resize(all.ports_.size(), all.kept_of({}, {}));
     return all;
+}
+
+Steering::Kept Steering::kept_of(const std::string& port, std::span<const Keep> keeps) const {
+    Kept kept{.prefixes = {configured_.prefixes.begin(), configured_.prefixes.end()}};
+    for (const Keep& keep : keeps) {
+        // Multicast never gets as far as the prefixes.
+        if (keep.egress || keep.cause == KeepCause::multicast || (!keep.port.empty() && keep.port != port)) {
+            continue;
+        }
+        if (keep.prefix) {
+            kept.prefixes.insert(*keep.prefix);
+            continue;
+        }
+        kept.ipv4 = kept.ipv4 || keep.family != Family::ipv6;
+        kept.ipv6 = kept.ipv6 || keep.family != Family::ipv4;
+    }
+    return kept;
+}
+
+void Steering::set_keeps(std::span<const Keep> keeps) {
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        Kept wanted = kept_of(names_[p], keeps);
+        if (wanted == kept_[p]) {
+            continue;
+        }
+        const std::vector<Prefix> prefixes(wanted.prefixes.begin(), wanted.prefixes.end());
+        if (auto done = ports_[p].update_keep(prefixes, wanted.ipv4, wanted.ipv6); !done) {
+            spdlog::warn("{}; the whole family stays in the kernel", done.error().text());
+            continue;
+        }
+        kept_[p] = std::move(wanted);
+    }
+    const auto said = [](const Keep& k) {
+        return fmt::format("{}{}: {}", k.port.empty() ? "" : "port " + k.port + ": ", k.what(), k.text);
+    };
+    for (const Keep& k : keeps) {
+        if (std::find(keeps_.begin(), keeps_.end(), k) == keeps_.end()) {
+            spdlog::info("left to the kernel: {}", said(k));
+        }
+    }
+    for (const Keep& k : keeps_) {
+        if (std::find(keeps.begin(), keeps.end(), k) == keeps.end()) {
+            spdlog::info("no longer left to the kernel: {}", said(k));
+        }
+    }
+    keeps_.assign(keeps.begin(), keeps.end());
 }
 
 Status Steering::enable(bool on) {

@@ -95,6 +95,12 @@ void Tables::remove_local(const IpAddress& address) {
     }
 }
 
+void Tables::set_keeps(std::span<const Keep> keeps) {
+    if (observers_.keeps_changed) {
+        observers_.keeps_changed(keeps);
+    }
+}
+
 AdjacencyId Tables::create_adjacency() {
     const AdjacencyId id = adjacencies_.create();
     if (raw(id) == 0) {

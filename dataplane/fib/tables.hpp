@@ -37,6 +37,7 @@ class Tables final : public ForwardingSink {
         std::function<void(PortId, const Interface*)>
             interface_changed;  // nullptr = the port's netdev is gone
         std::function<void(const IpAddress&, bool present)> local_changed;
+        std::function<void(std::span<const Keep>)> keeps_changed;
     };
     void observe(Observers observers) { observers_ = std::move(observers); }
 
@@ -45,6 +46,7 @@ class Tables final : public ForwardingSink {
     void remove_interface(Ifindex ifindex) override;
     void add_local(const IpAddress& address) override;
     void remove_local(const IpAddress& address) override;
+    void set_keeps(std::span<const Keep> keeps) override;
     AdjacencyId create_adjacency() override;
     void set_adjacency(AdjacencyId id, const AdjacencyState& state) override;
     void destroy_adjacency(AdjacencyId id) override;

@@ -34,6 +34,8 @@ namespace millrace {
     X(punt_unreachable, "punt_unreachable", "unreachable or prohibit route")                             \
     X(punt_unmanaged, "punt_unmanaged", "the route leads over a device that is no port")                 \
     X(punt_unsupported, "punt_unsupported", "a route that the fast path cannot express")                 \
+    X(punt_encapsulation, "punt_encapsulation", "a route with a tunnel or labels (lightweight tunnel)")  \
+    X(punt_qdisc, "punt_qdisc", "the egress port has a queueing discipline or a tc filter")              \
     X(punt_hairpin, "punt_hairpin", "egress is the ingress: the kernel may send a redirect")             \
     X(punt_reverse_path, "punt_reverse_path", "the source fails rp_filter: the kernel's to discard")
 
@@ -80,6 +82,8 @@ constexpr bool kernel_carries_on(Reason r) {
         case Reason::punt_local:
         case Reason::punt_unmanaged:
         case Reason::punt_unsupported:
+        case Reason::punt_encapsulation:
+        case Reason::punt_qdisc:
         case Reason::punt_hairpin:
             return true;
         default:

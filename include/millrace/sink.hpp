@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "millrace/keep.hpp"
 #include "millrace/reason.hpp"
 #include "millrace/types.hpp"
 
@@ -87,6 +88,10 @@ class ForwardingSink {
     // One prefix, one group. set_route replaces. Both take effect for each single packet at once and whole.
     virtual void set_route(TableId table, const Prefix& prefix, GroupId group) = 0;
     virtual void remove_route(TableId table, const Prefix& prefix) = 0;
+
+    // All that must be left to the kernel beyond what the other calls say; replaces the last list. Egress
+    // ones are for information: set_adjacency tells.
+    virtual void set_keeps(std::span<const Keep> keeps) = 0;
 
     // End of a batch: what was destroyed may be reclaimed after it.
     virtual void commit() = 0;

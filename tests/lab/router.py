@@ -124,8 +124,13 @@ class Router:
         """{reason: packets}, all ports together."""
         total = {}
         for row in self.show("steering"):
-            total[row["reason"]] = total.get(row["reason"], 0) + row["packets"]
+            if row["kind"] == "verdict":
+                total[row["reason"]] = total.get(row["reason"], 0) + row["packets"]
         return total
+
+    def kept(self):
+        """What the kernel keeps and why: the rows of `show steering`."""
+        return [row for row in self.show("steering") if row["kind"] == "kept"]
 
     def forwarded(self):
         return self.counters().get("forwarded", 0)

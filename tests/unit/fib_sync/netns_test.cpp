@@ -59,7 +59,7 @@ class Netns : public testing::Test {
             if (now > end) {
                 return false;
             }
-            const uint64_t deadline = std::min(sync_->next_deadline_ms().value_or(end), now + 100);
+            const uint64_t deadline = std::min(sync_->next_deadline_ms(), now + 100);
             pollfd fds[] = {{sync_->event_fd(), POLLIN, 0}, {sync_->dump_fd(), POLLIN, 0}};
             poll(fds, 2, static_cast<int>(deadline > now ? deadline - now : 0));
             if ((fds[0].revents & POLLIN) != 0) {
