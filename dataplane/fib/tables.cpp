@@ -149,7 +149,11 @@ GroupId Tables::create_group() {
 }
 
 void Tables::set_group(GroupId id, const GroupState& state) {
-    groups_.set(id, state);
+    if (!groups_.set(id, state)) {
+        spdlog::error(
+            "no room for a group of {} members: its routes are left to the kernel; raise [sizes] groups",
+            state.members.size());
+    }
 }
 
 void Tables::destroy_group(GroupId id) {
