@@ -125,11 +125,11 @@ Status serve(const Config& config) {
     if (!taps) {
         return tl::unexpected(taps.error());
     }
-    const auto punter = Punter::start(std::move(*taps), config.sizes.punt_ring);
+    const auto punter = Punter::start(std::move(*taps), config.sizes.punt_ring, config.punt.rate);
     if (!punter) {
         return tl::unexpected(punter.error());
     }
-    const auto workers = WorkerSet::start(config.workers, *ports, **tables, (*punter)->ring());
+    const auto workers = WorkerSet::start(config.workers, *ports, **tables, (*punter)->rings());
     if (!workers) {
         return tl::unexpected(workers.error());
     }

@@ -71,8 +71,14 @@ Row port_row(const Running& running, PortId id) {
 }  // namespace
 
 uint64_t packets(const Running& running, PortId port, Reason reason) {
-    return reason == Reason::drop_punt_write ? running.punter.refused(port)
-                                             : running.workers.packets(port, reason);
+    switch (reason) {
+        case Reason::drop_punt_write:
+            return running.punter.refused(port);
+        case Reason::drop_punt_rate:
+            return running.punter.over_rate(port);
+        default:
+            return running.workers.packets(port, reason);
+    }
 }
 
 RowOpener show_ports(Running running) {

@@ -15,7 +15,8 @@ namespace millrace::dataplane {
 
 struct alignas(32) Adjacency {
     std::array<uint8_t, 12> l2{};               // destination and source MAC, as they go on the wire
-    uint32_t mtu = 0;                           // bytes of layer 3
+    uint32_t mtu = 0;                           // bytes of layer 3, IPv4
+    uint32_t mtu6 = 0;                          // the same, IPv6
     uint16_t port = 0;                          // PortId
     Reason reason = Reason::punt_no_neighbour;  // forwarded = usable
 };

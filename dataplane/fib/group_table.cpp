@@ -15,7 +15,7 @@ size_t bucket_room(uint32_t groups) {
 }  // namespace
 
 GroupTable::GroupTable(uint32_t limit, Quiescence& quiescence)
-    : quiescence_(quiescence), groups_(limit), buckets_(bucket_room(limit)) {
+    : quiescence_(quiescence), groups_(limit), buckets_(bucket_room(limit)), ways_(limit) {
     if (groups_.valid()) {
         groups_[0] = Group::punt_or_drop(Reason::punt_no_route);
     }
@@ -54,10 +54,11 @@ void GroupTable::retire_buckets(Group old) {
     }
 }
 
-bool GroupTable::set(GroupId id, const GroupState& state) {
+bool GroupTable::set(GroupId id, const GroupState& state, Ways ways) {
     if (id == no_route) {
         return true;
     }
+    store_shared(ways_[raw(id)], ways.bits);
     Group& group = groups_[raw(id)];
     const Group old = group;
     const bool forwards = state.reason == Reason::forwarded && !state.members.empty();
@@ -89,6 +90,7 @@ void GroupTable::destroy(GroupId id) {
         return;
     }
     retire_buckets(groups_[raw(id)]);
+    store_shared(ways_[raw(id)], uint64_t{0});
     store_shared(groups_[raw(id)].word, Group::punt_or_drop(Reason::punt_no_route).word);
     quiescence_.retire([this, id] { free_ids_.push_back(raw(id)); });
 }

@@ -60,6 +60,10 @@ class Tables final : public ForwardingSink {
     [[nodiscard]] const LpmTrie& fib6() const { return fib6_; }
     [[nodiscard]] const GroupTable& groups() const { return groups_; }
     [[nodiscard]] const AdjacencyTable& adjacencies() const { return adjacencies_; }
+    // In force on what comes in on the port.
+    [[nodiscard]] ReversePath reverse_path(PortId port) const {
+        return load_shared(reverse_path_[raw(port)]);
+    }
     [[nodiscard]] Quiescence& quiescence() { return quiescence_; }
 
     // Control thread: the interface on a port, nullptr while the kernel has none.
@@ -68,6 +72,8 @@ class Tables final : public ForwardingSink {
   private:
     Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers);
     void publish(AdjacencyId id, const AdjacencyState& state);
+    [[nodiscard]] Ways ways_of(const GroupState& state) const;
+    [[nodiscard]] uint64_t ways_over(Ifindex ifindex) const;
     void publish_all(Ifindex ifindex);
     // The port that carries an interface's frames; nullopt when there is none.
     [[nodiscard]] std::optional<PortId> port_of(const Interface& interface) const;
@@ -78,6 +84,7 @@ class Tables final : public ForwardingSink {
     LpmTrie fib6_;
     GroupTable groups_;
     AdjacencyTable adjacencies_;
+    std::vector<ReversePath> reverse_path_;  // by PortId; read by workers
     std::map<std::string, PortId, std::less<>> ports_;
     std::map<PortId, Ifindex> bound_;
     std::map<Ifindex, Interface> interfaces_;

@@ -51,6 +51,21 @@ TEST_F(Forward, Ipv6) {
                          .bytes());
 }
 
+// net.ipv6.conf.NAME.mtu may be below the device's MTU; IPv4 does not care.
+TEST_F(Forward, EachFamilyHasItsMtu) {
+    Interface egress = TestRouter::interface_of(1);
+    egress.mtu6 = 1300;
+    router.tables().set_interface(egress);
+    const Bytes fits = Frame().ethernet(in_ethernet()).ipv6().payload(1260).bytes();
+    expect_forwarded(fits, Frame().ethernet(out_ethernet()).ipv6({.hop_limit = 63}).payload(1260).bytes());
+    router.receive(0, {Frame().ethernet(in_ethernet()).ipv6().payload(1261).bytes()});
+    EXPECT_TRUE(router.sent().empty());
+    EXPECT_EQ(router.punted().size(), 1U);
+    EXPECT_EQ(router.count(0, Reason::punt_too_big), 1U);
+    expect_forwarded(Frame().ethernet(in_ethernet()).ipv4().payload(1480).bytes(),
+                     Frame().ethernet(out_ethernet()).ipv4({.ttl = 63}).payload(1480).bytes());
+}
+
 TEST_F(Forward, LowestTtlThatMayPass) {
     expect_forwarded(Frame().ethernet(in_ethernet()).ipv4({.ttl = 2}).udp().bytes(),
                      Frame().ethernet(out_ethernet()).ipv4({.ttl = 1}).udp().bytes());

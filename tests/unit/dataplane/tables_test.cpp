@@ -24,7 +24,7 @@ class TablesTest : public testing::Test {
 
     std::unique_ptr<Tables> tables;
     AdjacencyId adjacency{};
-    Interface interface { Ifindex{7}, "p1", "p1", MacAddress{{2, 0, 0, 0, 0, 1}}, 1500, true };
+    Interface interface { Ifindex{7}, "p1", "p1", MacAddress{{2, 0, 0, 0, 0, 1}}, 1500, 1400, true };
     AdjacencyState usable{Ifindex{7}, Reason::forwarded, MacAddress{{2, 0, 0, 0, 0, 9}}};
 };
 
@@ -33,6 +33,7 @@ TEST_F(TablesTest, AdjacencyHoldsWhatGoesOnTheWire) {
     EXPECT_EQ(current().reason, Reason::forwarded);
     EXPECT_EQ(current().port, 1);
     EXPECT_EQ(current().mtu, 1500U);
+    EXPECT_EQ(current().mtu6, 1400U);
     EXPECT_EQ(current().l2, (std::array<uint8_t, 12>{2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1}));
 }
 
