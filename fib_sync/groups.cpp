@@ -1,9 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fib_sync/groups.hpp"
 
-#include <vector>
+#include <algorithm>
+#include <functional>
+#include <utility>
 
 namespace millrace::sync {
+
+namespace {
+
+// What goes into the choice of a flow's member: see GroupMember::key.
+uint64_t key_of(const Hop& hop) {
+    const uint32_t ifindex = raw(hop.ifindex);
+    return hash_bytes(&ifindex, sizeof(ifindex), std::hash<IpAddress>{}(hop.gateway));
+}
+
+}  // namespace
 
 AdjacencyState Groups::state_of(Ifindex ifindex, const IpAddress& gateway) const {
     AdjacencyState state{.ifindex = ifindex, .reason = Reason::punt_no_neighbour, .destination = {}};
@@ -36,12 +48,27 @@ Reason Groups::effective_reason(const Forwarding& content) const {
     return reason;
 }
 
-void Groups::set(Group& group, const Forwarding& content) {
+std::vector<GroupMember> Groups::members_in_service(const Forwarding& content) const {
+    const auto in_service = [this](const Hop& hop) {
+        const Link* link = links_.find(hop.ifindex);
+        return link != nullptr && link->state.up && link->state.carrier;
+    };
+    const bool any = std::any_of(content.hops.begin(), content.hops.end(), in_service);
     std::vector<GroupMember> members;
     members.reserve(content.hops.size());
     for (const Hop& hop : content.hops) {
-        const AdjacencyKey key{hop.ifindex, hop.gateway};
-        const auto [at, created] = adjacencies_.try_emplace(key);
+        if (any && !in_service(hop)) {
+            continue;
+        }
+        const Adjacency& adjacency = adjacencies_.at({hop.ifindex, hop.gateway});
+        members.push_back({adjacency.id, hop.weight, key_of(hop)});
+    }
+    return members;
+}
+
+void Groups::set(Group& group, const Forwarding& content) {
+    for (const Hop& hop : content.hops) {
+        const auto [at, created] = adjacencies_.try_emplace({hop.ifindex, hop.gateway});
         if (created) {
             at->second.id = sink_.create_adjacency();
             at->second.state = state_of(hop.ifindex, hop.gateway);
@@ -49,10 +76,16 @@ void Groups::set(Group& group, const Forwarding& content) {
         }
         ++at->second.groups;
         at->second.gateway_of += content.host ? 0 : 1;
-        members.push_back({at->second.id, hop.weight});
     }
-    sink_.set_group(group.id, {.reason = content.reason, .members = members, .connected = content.glean});
     group.content = content;
+    group.members = members_in_service(content);
+    tell(group);
+}
+
+void Groups::tell(Group& group) {
+    sink_.set_group(
+        group.id,
+        {.reason = group.content.reason, .members = group.members, .connected = group.content.glean});
 }
 
 void Groups::release_adjacencies(const Forwarding& content) {
@@ -136,6 +169,16 @@ void Groups::refresh(Ifindex ifindex) {
     for (auto at = adjacencies_.lower_bound({ifindex, {}});
          at != adjacencies_.end() && at->first.ifindex == ifindex; ++at) {
         refresh(at->first, at->second);
+    }
+    for (const auto& [id, group] : by_id_) {
+        if (group->content.hops.size() < 2) {
+            continue;
+        }
+        auto members = members_in_service(group->content);
+        if (members != group->members) {
+            group->members = std::move(members);
+            tell(*group);
+        }
     }
 }
 

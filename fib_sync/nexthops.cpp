@@ -7,12 +7,6 @@
 #include <utility>
 
 namespace millrace::sync {
-namespace {
-
-constexpr unsigned out_of_service = RTNH_F_DEAD | RTNH_F_LINKDOWN;
-
-}  // namespace
-
 Forwarding resolve_paths(std::span<const Path> paths, const Links& links) {
     const bool single = paths.size() == 1;
     Forwarding f{.reason = Reason::forwarded, .hops = {}, .glean = {}};
@@ -24,8 +18,8 @@ Forwarding resolve_paths(std::span<const Path> paths, const Links& links) {
         if (!links.managed(p.ifindex)) {
             return {.reason = Reason::punt_unmanaged, .hops = {}, .glean = {}};
         }
-        // A single path without carrier stays: its adjacency tells.
-        if ((p.flags & (single ? unsigned{RTNH_F_DEAD} : out_of_service)) != 0) {
+        // RTNH_F_LINKDOWN is no matter: that its link has no carrier is known from the link itself.
+        if ((p.flags & RTNH_F_DEAD) != 0) {
             continue;
         }
         if (p.gateway) {

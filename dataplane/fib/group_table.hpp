@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Nexthop groups: what a FIB value stands for. A group of one names its adjacency; a larger one has a table
-// of buckets, filled by weight, that a flow hash selects from. A member that goes gives up its own buckets
-// only, so the flows of the others stay where they are (RFC 2992 names the cost of doing otherwise).
+// of buckets, filled by bucket_layout.hpp, that a flow hash selects from. A member that goes gives up its own
+// buckets only, so the flows of the others stay where they are (RFC 2992 names the cost of doing otherwise).
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "dataplane/fib/quiescence.hpp"
@@ -48,7 +47,8 @@ class GroupTable {
     // Control thread. Id 0 is "no route", never given out; create() returns it when the limit is reached, and
     // it stays punt whatever is set.
     GroupId create();
-    void set(GroupId id, const GroupState& state, Ways ways);
+    // False: there is no room for another table of buckets, and the group punts.
+    bool set(GroupId id, const GroupState& state, Ways ways);
     void destroy(GroupId id);
 
     // Any worker that is online. id: a FIB value.
@@ -61,8 +61,8 @@ class GroupTable {
     }
 
   private:
-    static uint32_t bucket_count(size_t members);
-    void fill(uint32_t first, uint32_t count, std::span<const GroupMember> members);
+    // nullopt when there is none left.
+    std::optional<uint32_t> take_buckets();
     void retire_buckets(Group old);
 
     Quiescence& quiescence_;
@@ -70,7 +70,7 @@ class GroupTable {
     ReservedArray<uint32_t> buckets_;
     ReservedArray<uint64_t> ways_;  // Ways::bits, beside groups_
     std::vector<uint32_t> free_ids_;
-    std::map<uint32_t, std::vector<uint32_t>> free_buckets_;  // count -> firsts
+    std::vector<uint32_t> free_buckets_;  // first buckets of tables
     uint32_t next_id_ = 1;
     uint32_t next_bucket_ = 0;
 };

@@ -185,7 +185,11 @@ Ways Tables::ways_of(const GroupState& state) const {
 }
 
 void Tables::set_group(GroupId id, const GroupState& state) {
-    groups_.set(id, state, ways_of(state));
+    if (!groups_.set(id, state, ways_of(state))) {
+        spdlog::error(
+            "no room for a group of {} members: its routes are left to the kernel; raise [sizes] groups",
+            state.members.size());
+    }
 }
 
 void Tables::destroy_group(GroupId id) {

@@ -47,6 +47,9 @@ struct AdjacencyState {
 struct GroupMember {
     AdjacencyId adjacency{};
     uint32_t weight = 1;  // 1 to 65536 (nexthop objects since Linux 6.12; 256 before)
+    // Tells the next hop in every group and after every restart: which flows a member gets depends on the
+    // keys and weights of the group's members, and on nothing else.
+    uint64_t key = raw(adjacency);
 
     bool operator==(const GroupMember&) const = default;
 };

@@ -323,6 +323,9 @@ std::vector<Message> KernelModel::dump(DumpKind kind) const {
 }
 
 std::string KernelModel::outcome(const std::vector<Path>& paths) const {
+    const bool any_up = std::any_of(paths.begin(), paths.end(), [this](const Path& p) {
+        return p.gateway && (p.flags & RTNH_F_DEAD) == 0 && is_up(p.ifindex);
+    });
     std::multiset<std::string> members;
     bool connected = false;
     for (const Path& p : paths) {
@@ -333,7 +336,7 @@ std::string KernelModel::outcome(const std::vector<Path>& paths) const {
             continue;
         }
         connected = connected || !p.gateway;
-        if (p.gateway) {
+        if (p.gateway && (is_up(p.ifindex) || !any_up)) {
             const auto n = neighbours_.find({*p.gateway, p.ifindex});
             const bool usable =
                 n != neighbours_.end() && n->second.state != NUD_FAILED && n->second.state != NUD_INCOMPLETE;

@@ -59,6 +59,42 @@ TEST(MirrorNexthop, GroupsWeightsAndMembers) {
     EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "punt_glean");
 }
 
+TEST(MirrorNexthop, LinkDownTakesItsMembersOutOfEveryGroupAtOnce) {
+    Mirrored m;
+    m.apply({object(5, via("192.0.2.1", e0)), object(6, via("192.0.2.2", e1)),
+             group(7, {{NexthopId{5}, 1}, {NexthopId{6}, 2}}), by_id("10.0.0.0/8", 7),
+             route("10.1.0.0/16", {via("192.0.2.1", e0), via("192.0.2.2", e1)}), by_id("10.2.0.0/16", 5)});
+    const std::string both = "forward 10:punt_no_neighbour*1 11:punt_no_neighbour*2";
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), both);
+    for (LinkMessage down : {link(e0, "e0", false), link(e0, "e0")}) {
+        down.carrier = false;
+        m.mirror.apply(down);  // before any commit
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 11:punt_no_neighbour*2");
+        EXPECT_EQ(m.sink.outcome("10.1.0.0/16"), "forward 11:punt_no_neighbour*1");
+        EXPECT_EQ(m.sink.outcome("10.2.0.0/16"), "forward 10:punt_link_down*1") << "the only one it has";
+        m.mirror.apply(link(e1, "e1", false));
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_link_down*1 11:punt_link_down*2");
+        m.mirror.apply(link(e1, "e1"));
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 11:punt_no_neighbour*2");
+        m.mirror.apply(link(e0, "e0"));
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), both);
+    }
+}
+
+TEST(MirrorNexthop, AHopHasOneKeyInEveryGroup) {
+    Mirrored m;
+    m.apply({object(5, via("192.0.2.1", e0)), object(6, via("192.0.2.2", e1)),
+             group(7, {{NexthopId{5}, 1}, {NexthopId{6}, 2}}), by_id("10.0.0.0/8", 7),
+             route("10.1.0.0/16", {via("192.0.2.2", e1), via("192.0.2.1", e0), via("192.0.2.1", e1)})});
+    const auto& a = m.sink.groups.at(m.sink.group_of("10.0.0.0/8")).members;
+    const auto& b = m.sink.groups.at(m.sink.group_of("10.1.0.0/16")).members;
+    EXPECT_EQ(a[0].key, b[1].key);
+    EXPECT_EQ(a[1].key, b[0].key);
+    EXPECT_NE(a[0].key, a[1].key);
+    EXPECT_NE(b[2].key, b[0].key) << "another gateway";
+    EXPECT_NE(b[2].key, b[1].key) << "another interface";
+}
+
 TEST(MirrorNexthop, BlackholeAndUnsupported) {
     Mirrored m;
     NexthopMessage blackhole = object(5, {});
