@@ -110,7 +110,13 @@ def text(link, frame):
     return "\n".join(lines + [f"    {name:<26} {value}" for name, value in fields(frame)])
 
 
-def difference(frames, limit=6):
+def some(frames, limit=3):
+    """The first of [(link, frame)]."""
+    more = [f"  and {len(frames) - limit} more"] if len(frames) > limit else []
+    return "\n".join([text(link, frame) for link, frame in frames[:limit]] + more) or "  nothing"
+
+
+def difference(frames, limit=4):
     """frames: [(link, frame, which router sent it)] that the other router did not send. The likest are put side by side."""
     rest = {name: [(link, frame) for link, frame, by in frames if by == name] for name in ("kernel", "millrace")}
     out = []

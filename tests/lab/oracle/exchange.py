@@ -197,12 +197,11 @@ class Outcome:
             test = want if callable(want) else _same(*want)
             found = next((i for i, (link, frame) in enumerate(rest) if test(link, frame)), None)
             if found is None:
-                said = "\n".join(decode.text(link, frame) for link, frame in rest) or "  nothing else left"
-                raise AssertionError(f"both routers agree, but neither sent {_name(want)}; what is left:\n{said}")
+                raise AssertionError(f"both routers agree, but neither sent {_name(want)}; what else left them:\n"
+                                     f"{decode.some(rest)}")
             rest.pop(found)
         if rest:
-            raise AssertionError("both routers agree, and both sent what they must not:\n" +
-                                 "\n".join(decode.text(link, frame) for link, frame in rest))
+            raise AssertionError(f"both routers agree, and both sent what they must not:\n{decode.some(rest)}")
         return self
 
     def is_nothing(self):
@@ -234,11 +233,14 @@ def forwarded(frame, device, host=2):
     return LINKS[number(device)], f.forwarded(frame[:f.ip_length(frame)], host_mac(device, host), router_mac(device))
 
 
-def icmp_error(frame, device, kind, code, mtu=None, source=None, pointer=None):
+def icmp_error(frame, device, kind, code, mtu=None, source=None, pointer=None, late=False):
     """An ICMP or ICMPv6 error about the frame, sent out of the device to its source, with as much of it as may be.
 
-    source: the router's address that it comes from; by default the one on that link.
+    source: the router's address that it comes from; by default the one on that link. late: the kernel found out after
+    it had decremented the TTL, and quotes the packet so.
     """
+    if late:
+        frame = f.forwarded(frame, host_mac(device), router_mac(device))
     six = frame[12:14] == b"\x86\xdd"
     version, head = (6, 40) if six else (4, 20)
     source = ipaddress.ip_address(source or address(device, version)).packed
@@ -263,6 +265,21 @@ def icmp_error(frame, device, kind, code, mtu=None, source=None, pointer=None):
                 and len(body) == 8 + len(quoted))
     extra = f" MTU {mtu}" if mtu is not None else ""
     matches.__doc__ = f"an ICMPv{version} error {kind}/{code}{extra} from {ipaddress.ip_address(source)} out of {device}"
+    return matches
+
+
+def own_answer(frame, device, kind, to_host=2):
+    """An ICMP(v6) message of this type that the router sends from the frame's destination to its source."""
+    six = frame[12:14] == b"\x86\xdd"
+    head, addresses = (40, slice(22, 54)) if six else (20, slice(26, 34))
+    half = (addresses.stop - addresses.start) // 2
+    swapped = frame[addresses][half:] + frame[addresses][:half]
+
+    def matches(link, seen):
+        return (link == LINKS[number(device)] and seen[:14] == f.mac_bytes(host_mac(device, to_host)) +
+                f.mac_bytes(router_mac(device)) + frame[12:14] and seen[addresses] == swapped
+                and seen[14 + head] == kind)
+    matches.__doc__ = f"an ICMP message of type {kind} that answers\n" + decode.text(device, frame)
     return matches
 
 

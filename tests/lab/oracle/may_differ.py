@@ -14,20 +14,24 @@
 from .. import frames as f
 
 _ICMP_TIMESTAMP_REPLY = 14
-_MLD_AND_RS = (131, 132, 133, 143)
+_MLD = (131, 132, 143)
 
 
 def background(frame):
-    """ARP requests, neighbour solicitations, MLD reports and router solicitations: the kernel's own times."""
+    """ARP requests, neighbour solicitations, MLD reports and router solicitations of the router's own making.
+
+    One that a router has forwarded is not among them: its hop limit can't be 255, nor its source link-local.
+    """
     kind = frame[12:14]
     if kind == b"\x08\x06":
-        return frame[20:22] == b"\0\1"
+        return frame[20:22] == b"\0\1" and frame[22:28] == frame[6:12]
     if kind != b"\x86\xdd" or len(frame) < 58:
         return False
     if frame[20] == f.ICMP6:
-        return frame[54] in (*_MLD_AND_RS, 135)
+        return frame[54] in (133, 135) and frame[21] == 255
     # MLD goes behind a hop-by-hop header with the router alert (RFC 3810 5).
-    return frame[20] == 0 and len(frame) >= 66 and frame[54] == f.ICMP6 and frame[62] in _MLD_AND_RS
+    own = frame[22:24] == b"\xfe\x80" or not any(frame[22:38])
+    return own and frame[20] == 0 and len(frame) >= 66 and frame[54] == f.ICMP6 and frame[62] in _MLD
 
 
 def comparable(frame, own4):
