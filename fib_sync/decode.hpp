@@ -48,6 +48,8 @@ struct NeighborMessage {
     std::optional<MacAddress> mac;  // only addresses of 6 bytes
     uint16_t state = 0;             // NUD_* of linux/neighbour.h
     uint8_t flags = 0;              // NTF_*
+    uint32_t flags_ext = 0;         // NTF_EXT_*
+    uint8_t protocol = 0;           // RTPROT_* of who made the entry; 0 = nobody said
 
     bool operator==(const NeighborMessage&) const = default;
 };

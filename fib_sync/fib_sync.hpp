@@ -19,6 +19,8 @@
 #include <vector>
 
 #include "fib_sync/mirror.hpp"
+#include "fib_sync/neighbour_care.hpp"
+#include "fib_sync/neighbour_writer.hpp"
 #include "fib_sync/netlink.hpp"
 #include "fib_sync/sync.hpp"
 #include "millrace/result.hpp"
@@ -31,6 +33,8 @@ class FibSync {
     struct Options {
         size_t receive_buffer = 16U << 20;  // bytes; 1 M route messages need several times that: see Sync
         SyncOptions sync;
+        CareOptions care;
+        bool managed_neighbours = true;  // false: refresh them, as on a kernel that has no managed ones
     };
 
     // Opens and subscribes the sockets; nothing reaches the sink before start(). sink outlives this.
@@ -51,9 +55,13 @@ class FibSync {
     void on_dump_readable() { transport_->on_dump_readable(sync_, now_ms()); }
 
     // When tick() has something to do, if nothing becomes readable before.
-    [[nodiscard]] std::optional<uint64_t> next_deadline_ms() const { return sync_.deadline(); }
-    void tick() { sync_.tick(now_ms()); }
-    void tick(uint64_t now_ms) { sync_.tick(now_ms); }
+    [[nodiscard]] std::optional<uint64_t> next_deadline_ms() const;
+    void tick() { tick(now_ms()); }
+    void tick(uint64_t now_ms);
+
+    // The orderly end: neighbour entries that were kept for the fast path are the kernel's again. Waits up to
+    // a second for the kernel; no tick() after it.
+    void give_back_neighbours();
 
     // The sink has had a whole table: true from the end of the first resync on, also during later ones.
     [[nodiscard]] bool synced() const { return sync_.statistics().resyncs != 0; }
@@ -65,15 +73,19 @@ class FibSync {
     [[nodiscard]] SyncState state() const { return sync_.state(); }
     [[nodiscard]] const Statistics& statistics() const { return sync_.statistics(); }
     [[nodiscard]] const Mirror& mirror() const { return mirror_; }
+    [[nodiscard]] const NeighbourCare& neighbour_care() const { return care_; }
+    [[nodiscard]] const NeighbourWriter& neighbour_writer() const { return *writer_; }
     [[nodiscard]] static uint64_t now_ms();
 
   private:
     FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
-            std::unique_ptr<NetlinkTransport> transport);
+            std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer);
 
     Mirror mirror_;
     std::unique_ptr<NetlinkTransport> transport_;
     Sync sync_;
+    std::unique_ptr<NeighbourWriter> writer_;
+    NeighbourCare care_;
 };
 
 }  // namespace millrace::sync

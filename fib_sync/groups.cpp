@@ -44,6 +44,7 @@ void Groups::set(Group& group, const Forwarding& content) {
             sink_.set_adjacency(at->second.id, at->second.state);
         }
         ++at->second.groups;
+        at->second.gateway_of += content.host ? 0 : 1;
         members.push_back({at->second.id, hop.weight});
     }
     sink_.set_group(group.id, {.reason = content.reason, .members = members, .connected = content.glean});
@@ -53,6 +54,7 @@ void Groups::set(Group& group, const Forwarding& content) {
 void Groups::release_adjacencies(const Forwarding& content) {
     for (const Hop& hop : content.hops) {
         const auto at = adjacencies_.find({hop.ifindex, hop.gateway});
+        at->second.gateway_of -= content.host ? 0 : 1;
         if (--at->second.groups == 0) {
             sink_.destroy_adjacency(at->second.id);
             adjacencies_.erase(at);

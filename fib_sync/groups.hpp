@@ -24,6 +24,18 @@ class Groups {
         uint64_t routes = 0;  // prefixes that point here
     };
 
+    struct AdjacencyKey {
+        Ifindex ifindex{};
+        IpAddress gateway;
+        auto operator<=>(const AdjacencyKey&) const = default;
+    };
+    struct Adjacency {
+        AdjacencyId id{};
+        uint64_t groups = 0;
+        uint64_t gateway_of = 0;  // groups, but for the one that leads to it as a connected host
+        AdjacencyState state;
+    };
+
     // All three outlive this.
     Groups(ForwardingSink& sink, const Links& links, const Neighbours& neighbours)
         : sink_(sink), links_(links), neighbours_(neighbours) {}
@@ -48,20 +60,9 @@ class Groups {
     // forwarded while a member is usable; else the reason of the first member, or the group's own.
     [[nodiscard]] Reason effective_reason(const Forwarding& content) const;
     [[nodiscard]] const std::map<GroupId, Group*>& all() const { return by_id_; }
-    [[nodiscard]] size_t adjacencies() const { return adjacencies_.size(); }
+    [[nodiscard]] const std::map<AdjacencyKey, Adjacency>& adjacencies() const { return adjacencies_; }
 
   private:
-    struct AdjacencyKey {
-        Ifindex ifindex{};
-        IpAddress gateway;
-        auto operator<=>(const AdjacencyKey&) const = default;
-    };
-    struct Adjacency {
-        AdjacencyId id{};
-        uint64_t groups = 0;
-        AdjacencyState state;
-    };
-
     Group& create(Group& group, const Forwarding& content);
     void set(Group& group, const Forwarding& content);
     void release_adjacencies(const Forwarding& content);

@@ -146,7 +146,7 @@ std::optional<Mirror::Choice> Mirror::choose_host(const IpAddress& address) cons
     if (neighbour == nullptr || !neighbour->usable()) {
         return std::nullopt;
     }
-    return Choice{{}, Forwarding{Reason::forwarded, {Hop{cover->glean, address, 1}}, {}}};
+    return Choice{{}, Forwarding{Reason::forwarded, {Hop{cover->glean, address, 1}}, {}, true}};
 }
 
 void Mirror::commit_prefix(const Prefix& prefix) {

@@ -26,7 +26,8 @@ struct Hop {
 struct Forwarding {
     Reason reason = Reason::punt_unsupported;
     std::vector<Hop> hops;
-    Ifindex glean{};  // with punt_glean: the interface that the prefix is connected to
+    Ifindex glean{};    // with punt_glean: the interface that the prefix is connected to
+    bool host = false;  // the hop is the destination itself: a connected host
     auto operator<=>(const Forwarding&) const = default;
 };
 

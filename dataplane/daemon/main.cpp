@@ -170,7 +170,7 @@ Status serve(const Config& config) {
     (*server)->add_show("steering", show_steering(running));
     (*server)->add_show("routes", sync::show_routes((*sync)->mirror()));
     (*server)->add_show("nexthops", sync::show_nexthops((*sync)->mirror()));
-    (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror()));
+    (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror(), (*sync)->neighbour_care()));
     (*server)->add_show("sync", sync::show_sync(**sync));
 
     bool enabled = false;
@@ -215,6 +215,7 @@ Status serve(const Config& config) {
     sd_notify(0, "STOPPING=1\nSTATUS=handing over to the kernel");
     const Status disabled = steering->enable(false);
     std::this_thread::sleep_for(drain_time);
+    (*sync)->give_back_neighbours();
     spdlog::info("stopped: transit is left to the kernel");
     for (const Status& status : {enabling, ran, disabled}) {
         if (!status) {

@@ -103,6 +103,10 @@ std::vector<Case> cases() {
     expected_link.mtu = 1400;
     expected_link.kind = "veth";
     expected_link.master = Ifindex{7};
+    NeighborMessage managed = neighbour(e0, "192.0.2.9", 9);
+    managed.flags = NTF_EXT_LEARNED;
+    managed.flags_ext = NTF_EXT_MANAGED;
+    managed.protocol = 11;
     NeighborMessage no_mac = neighbour(e0, "2001:db8::9", 0, NUD_FAILED);
     no_mac.mac.reset();
     RouteMessage table = plain("198.51.100.0/24", {via("192.0.2.1", e0)}, 20);
@@ -160,6 +164,13 @@ std::vector<Case> cases() {
             .address(NDA_DST, "192.0.2.9")
             .attribute(NDA_LLADDR, mac(9).bytes),
         neighbour(e0, "192.0.2.9", 9));
+    add("managed neighbour",
+        Wire(RTM_NEWNEIGH, 0, nd(AF_INET, NUD_REACHABLE, NTF_EXT_LEARNED))
+            .address(NDA_DST, "192.0.2.9")
+            .attribute(NDA_LLADDR, mac(9))
+            .attribute(NDA_PROTOCOL, uint8_t{11})
+            .attribute(NDA_FLAGS_EXT, uint32_t{NTF_EXT_MANAGED}),
+        managed);
     add("neighbour without mac",
         Wire(RTM_NEWNEIGH, 0, nd(AF_INET6, NUD_FAILED)).address(NDA_DST, "2001:db8::9"), no_mac);
     add("proxy neighbour", Wire(RTM_NEWNEIGH, 0, nd(AF_INET, 0, NTF_PROXY)).address(NDA_DST, "192.0.2.9"),

@@ -72,6 +72,14 @@ class Netns : public testing::Test {
         }
         return true;
     }
+    // Does `ip neigh` show the text for the entry (any, where empty)?
+    static bool shown(const std::string& address, const std::string& text) {
+        const std::string command = fmt::format("ip neigh show {} dev e0 | grep -q '{}'", address, text);
+        return std::system(command.c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
+    }
+    bool until_shown(const std::string& address, const std::string& text) {
+        return until([&] { return shown(address, text); });
+    }
     bool becomes(const char* prefix, const std::string& outcome) {
         return until([&] { return sink_.outcome(prefix) == outcome; });
     }
@@ -200,6 +208,51 @@ TEST_F(Netns, LinkDownAndUp) {
     run("ip link set other0 name e1");
     EXPECT_TRUE(until([&] { return sink_.interfaces.size() == 2; }));
     expect_equal_to_a_fresh_one();
+}
+
+TEST_F(Netns, NeighboursInUseAreManagedAndGivenBack) {
+    run("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev e0 nud stale;"
+        "ip neigh add 192.0.2.8 lladdr 02:00:00:00:00:08 dev e0 nud stale;"
+        "ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev e0 nud permanent;"
+        // As a killed daemon leaves it.
+        "ip neigh add 192.0.2.6 dev e0 managed extern_learn protocol 109;"
+        "ip neigh add 192.0.2.5 dev e0 extern_learn protocol zebra lladdr 02:00:00:00:00:05 nud stale;"
+        "ip route add 10.0.0.0/8 via 192.0.2.9; ip route add 10.7.0.0/16 via 192.0.2.7;"
+        "ip route add 10.5.0.0/16 via 192.0.2.5; ip -6 route add 2001:db8:1::/48 via fe80::9 dev e0");
+    start();
+    EXPECT_TRUE(until_shown("192.0.2.9", "managed extern_learn"));
+    EXPECT_TRUE(until_shown("192.0.2.6", "proto kernel"));
+    EXPECT_FALSE(shown("192.0.2.6", "managed"));
+    EXPECT_TRUE(until_shown("fe80::9", "managed extern_learn"));
+    EXPECT_TRUE(shown("192.0.2.8", "STALE"));
+    EXPECT_FALSE(shown("192.0.2.8", "proto"));
+    EXPECT_TRUE(shown("192.0.2.7", "PERMANENT"));
+    EXPECT_FALSE(shown("192.0.2.7", "proto"));
+    EXPECT_TRUE(shown("192.0.2.5", "proto zebra"));
+    EXPECT_FALSE(shown("192.0.2.5", "managed"));
+    // The host becomes used.
+    sink_.used.insert(sink_.groups.at(sink_.group_of("192.0.2.8/32")).members.front().adjacency);
+    EXPECT_TRUE(until_shown("192.0.2.8", "managed extern_learn"));
+    sync_->give_back_neighbours();
+    EXPECT_FALSE(shown("", "managed"));
+    EXPECT_FALSE(shown("", "109"));
+    EXPECT_TRUE(shown("192.0.2.5", "extern_learn"));
+    EXPECT_TRUE(shown("192.0.2.9", "lladdr 02:00:00:00:00:09"));
+    EXPECT_EQ(sync_->neighbour_writer().refused(), 0U);
+}
+
+TEST_F(Netns, NeighboursInUseAreRefreshedWhereTheKernelManagesNone) {
+    run("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev e0 nud stale;"
+        "ip neigh add 192.0.2.8 lladdr 02:00:00:00:00:08 dev e0 nud stale;"
+        "ip route add 10.0.0.0/8 via 192.0.2.9; ip route add 10.6.0.0/16 via 192.0.2.6");
+    FibSync::Options options;
+    options.managed_neighbours = false;
+    start(options);
+    EXPECT_TRUE(until_shown("192.0.2.9", "DELAY"));
+    EXPECT_TRUE(until_shown("192.0.2.6", "INCOMPLETE"));
+    EXPECT_TRUE(shown("192.0.2.8", "STALE"));
+    EXPECT_FALSE(shown("", "extern_learn"));
+    EXPECT_EQ(sync_->neighbour_writer().refused(), 0U);
 }
 
 TEST_F(Netns, OverrunIsRepaired) {
