@@ -5,8 +5,7 @@
 //
 // Gateways in use, and connected hosts that carried traffic lately, become "managed extern_learn": the kernel
 // then keeps them reachable by its own probes, resolves them again after a failure, and does not collect
-// them, not even when a scan fills its table (neigh_forced_gc spares no REACHABLE entry that is older than
-// 5 s). They are given back to normal life when the use ends. Where the kernel has no managed entries (before
+// them, not even when a scan fills its table (neigh_forced_gc takes STALE entries first of all). They are given back to normal life when the use ends. Where the kernel has no managed entries (before
 // Linux 5.16), and for hosts beyond a limit, it is asked to use an entry that went STALE, as a packet would.
 //
 // What an entry is shows in the mirror, and every round compares that with what it should be. So nothing is
@@ -56,7 +55,7 @@ struct CareOptions {
     uint64_t round_ms = 500;      // between two looks at an entry
     uint64_t in_use_ms = 60'000;  // a host counts as in use so long after its last packet
     uint64_t repeat_ms = 1'000;   // a request that shows no effect is repeated; doubled each time
-    uint64_t repeat_max_ms = 64'000;
+    uint64_t repeat_max_ms = 4'000;
     uint64_t use_again_ms = 4'000;  // STALE is still shown while the kernel is in DELAY (5 s)
 };
 

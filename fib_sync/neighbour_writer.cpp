@@ -149,8 +149,8 @@ int NeighbourWriter::send(const NeighbourRequest& request) {
     using Kind = NeighbourRequest::Kind;
     NewNeighbour m(request.key, request.kind == Kind::give_back ? 0 : NLM_F_CREATE);
     // NTF_USE leaves state and address as they are, and takes off the flags that are not named with it
-    // (neigh_update_flags). So does an entry that turned PERMANENT just now lose that: the mirror is read
-    // before each request, and no request can be made to depend on it.
+    // (neigh_update_flags). It also takes off PERMANENT, as a managed entry does: an administrator's entry
+    // is left alone, but one that was made since the mirror was read, milliseconds ago, loses that.
     m.neighbour.ndm_flags = request.kind == Kind::manage ? NTF_EXT_LEARNED : NTF_USE;
     if (request.kind == Kind::manage) {
         const uint32_t flags = NTF_EXT_MANAGED;
