@@ -38,18 +38,6 @@ class Groups {
         AdjacencyState state;
     };
 
-    struct AdjacencyKey {
-        Ifindex ifindex{};
-        IpAddress gateway;
-        auto operator<=>(const AdjacencyKey&) const = default;
-    };
-    struct Adjacency {
-        AdjacencyId id{};
-        uint64_t groups = 0;
-        uint64_t gateway_of = 0;  // groups, but for the one that leads to it as a connected host
-        AdjacencyState state;
-    };
-
     // All three outlive this.
     Groups(ForwardingSink& sink, const Links& links, const Neighbours& neighbours)
         : sink_(sink), links_(links), neighbours_(neighbours) {}

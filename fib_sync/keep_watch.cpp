@@ -34,7 +34,7 @@ void KeepWatch::read(bool everything, const std::vector<PortDevice>& ports, uint
     if (done) {
         stale_ = stale_ && !everything;
         known_ = known_ || (everything && resyncs_ != 0);
-        not_before_ = now + 2 * ms_since(begin);
+        not_before_ = now + 1 + 2 * ms_since(begin);
         said_.clear();
         return;
     }

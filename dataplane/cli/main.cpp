@@ -63,7 +63,11 @@ int show(const ShowOptions& options) {
         return 1;
     } else {
         if (options.what == "steering") {
-            any_kept ? kept.finish() : (void)std::puts("Nothing is kept in the kernel by policy.");
+            if (any_kept) {
+                kept.finish();
+            } else {
+                std::puts("Nothing is kept in the kernel by policy.");
+            }
             std::puts("");
         }
         table.finish();

@@ -20,7 +20,8 @@ class FewRows : public RowSource {
         if (next_ == rows_.size()) {
             return false;
         }
-        row = rows_[next_++].dump();
+        // Names of netdevs may be any bytes: what is not UTF-8 is replaced.
+        row = rows_[next_++].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
         return true;
     }
 

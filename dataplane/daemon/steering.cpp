@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <iterator>
 
 namespace millrace::dataplane {
 
@@ -80,19 +81,16 @@ void Steering::set_keeps(std::span<const Keep> keeps) {
         }
         kept_[p] = std::move(wanted);
     }
-    const auto said = [](const Keep& k) {
-        return fmt::format("{}{}: {}", k.port.empty() ? "" : "port " + k.port + ": ", k.what(), k.text);
+    const auto say = [](std::string_view what, std::span<const Keep> now, std::span<const Keep> before) {
+        std::vector<Keep> fresh;
+        std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
+        for (const Keep& k : fresh) {
+            spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(),
+                         k.text);
+        }
     };
-    for (const Keep& k : keeps) {
-        if (std::find(keeps_.begin(), keeps_.end(), k) == keeps_.end()) {
-            spdlog::info("left to the kernel: {}", said(k));
-        }
-    }
-    for (const Keep& k : keeps_) {
-        if (std::find(keeps.begin(), keeps.end(), k) == keeps.end()) {
-            spdlog::info("no longer left to the kernel: {}", said(k));
-        }
-    }
+    say("left to the kernel", keeps, keeps_);
+    say("no longer left to the kernel", keeps_, keeps);
     keeps_.assign(keeps.begin(), keeps.end());
 }
 

@@ -92,8 +92,8 @@ class ForwardingSink {
     virtual void set_route(TableId table, const Prefix& prefix, GroupId group) = 0;
     virtual void remove_route(TableId table, const Prefix& prefix) = 0;
 
-    // All that must be left to the kernel beyond what the other calls say; replaces the last list. Egress
-    // ones are for information: set_adjacency tells.
+    // All that must be left to the kernel beyond what the other calls say, in order and none twice; replaces
+    // the last list. Egress ones are for information: set_adjacency tells.
     virtual void set_keeps(std::span<const Keep> keeps) = 0;
 
     // End of a batch: what was destroyed may be reclaimed after it.

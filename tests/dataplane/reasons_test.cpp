@@ -78,6 +78,8 @@ std::vector<Case> cases() {
         {"Unreachable", Reason::punt_unreachable, in().ipv4(to("10.0.6.1")).udp().bytes()},
         {"Unmanaged", Reason::punt_unmanaged, in().ipv4(to("10.0.7.1")).udp().bytes()},
         {"Unsupported", Reason::punt_unsupported, in().ipv4(to("10.0.8.1")).udp().bytes()},
+        {"Encapsulation", Reason::punt_encapsulation, in().ipv4(to("10.0.10.1")).udp().bytes()},
+        {"Qdisc", Reason::punt_qdisc, in().ipv4(to("10.0.11.1")).udp().bytes()},
         {"Hairpin", Reason::punt_hairpin, in().ipv4(to("10.0.9.1")).udp().bytes()},
         {"Hairpin6", Reason::punt_hairpin, in().ipv6(to6("2001:db8:a9::1")).udp().bytes()},
     };
@@ -102,6 +104,10 @@ TEST_P(Reasons, CountedOnceAndNeverForwarded) {
     router.route("10.0.6.0/24", router.group(Reason::punt_unreachable));
     router.route("10.0.7.0/24", router.group(Reason::punt_unmanaged));
     router.route("10.0.8.0/24", router.group(Reason::punt_unsupported));
+    router.route("10.0.10.0/24", router.group(Reason::punt_encapsulation));
+    const AdjacencyId shaped = router.tables().create_adjacency();
+    router.tables().set_adjacency(shaped, {Ifindex{2}, Reason::punt_qdisc, {}});
+    router.route("10.0.11.0/24", router.group({{shaped}}));
     const GroupId back = router.group({{router.neighbour(0, next_hop)}});
     router.route("10.0.9.0/24", back);
     router.route("2001:db8:a9::/48", back);

@@ -117,8 +117,18 @@ std::vector<Case> cases() {
     with_id.exclusive = false;
     with_id.append = true;
     with_id.paths = {via("fe80::1", e0)};
-    RouteMessage unsupported = plain("198.51.100.0/24", {on(e0)});
-    unsupported.unsupported = true;
+    RouteMessage encapsulation = plain("198.51.100.0/24", {on(e0)});
+    encapsulation.encapsulation = true;
+    RouteMessage one_encapsulated = plain("198.51.100.0/24", {on(e0), on(e1)});
+    one_encapsulated.encapsulation = true;
+    std::vector<std::byte> encap_type;
+    const uint16_t mpls = 1;
+    append_attribute(encap_type, RTA_ENCAP_TYPE, &mpls, sizeof(mpls));
+    std::vector<std::byte> one_encapsulated_hops;
+    append_hop(one_encapsulated_hops, 10, 0, 0, {});
+    append_hop(one_encapsulated_hops, 11, 0, 0, encap_type);
+    NexthopMessage encapsulated_nexthop = object(9, via("192.0.2.1", e0));
+    encapsulated_nexthop.encapsulation = true;
     RouteMessage linkdown = plain("198.51.100.0/24", {on(e0)});
     linkdown.flags = RTNH_F_LINKDOWN;
     linkdown.paths[0].flags = RTNH_F_LINKDOWN;
@@ -255,7 +265,19 @@ std::vector<Case> cases() {
             .address(RTA_DST, "198.51.100.0")
             .attribute(RTA_OIF, uint32_t{10})
             .attribute(RTA_ENCAP_TYPE, uint16_t{1}),
-        unsupported);
+        encapsulation);
+    add("encapsulation on one of two paths",
+        Wire(RTM_NEWROUTE, 0, rt(AF_INET, 24))
+            .address(RTA_DST, "198.51.100.0")
+            .nested(RTA_MULTIPATH, one_encapsulated_hops),
+        one_encapsulated);
+    add("nexthop with an encapsulation",
+        Wire(RTM_NEWNEXTHOP, 0, nh(AF_INET))
+            .attribute(NHA_ID, uint32_t{9})
+            .attribute(NHA_OIF, uint32_t{10})
+            .address(NHA_GATEWAY, "192.0.2.1")
+            .attribute(NHA_ENCAP_TYPE, uint16_t{1}),
+        encapsulated_nexthop);
     add("source-specific",
         Wire(RTM_NEWROUTE, 0, source)
             .address(RTA_DST, "2001:db8::")

@@ -110,6 +110,10 @@ class RecordingSink : public ForwardingSink {
         --users_[old->second];
         routes.erase(old);
     }
+    void set_keeps(std::span<const Keep> all) override {
+        log(fmt::format("set_keeps {}", all.size()));
+        keeps.assign(all.begin(), all.end());
+    }
     void commit() override { ++commits; }
 
     // "forward e1:02:00:00:00:00:07*1 ..." or the reason; "none" where there is no route.
@@ -153,6 +157,7 @@ class RecordingSink : public ForwardingSink {
 
     std::map<Ifindex, Interface> interfaces;
     std::set<IpAddress> locals;
+    std::vector<Keep> keeps;
     std::map<AdjacencyId, AdjacencyState> adjacencies;
     std::set<AdjacencyId> used;  // as if a packet had been forwarded over them
     std::map<GroupId, Group> groups;
