@@ -34,6 +34,7 @@ Links::Change Links::apply(const LinkMessage& message, uint32_t generation) {
         return {.interface = was_managed, .managed = was_managed};
     }
     Link link{.state = message, .port = port_of(message), .seen = generation};
+    link.distrusted = found != links_.end() ? found->second.distrusted : 0;
     const bool same = found != links_.end() && found->second.interface() == link.interface();
     const bool managed = link.managed();
     links_.insert_or_assign(message.ifindex, std::move(link));
@@ -63,6 +64,28 @@ bool Links::managed(Ifindex ifindex) const {
 bool Links::usable(Ifindex ifindex) const {
     const Link* link = find(ifindex);
     return link != nullptr && link->usable();
+}
+
+bool Links::in_service(Ifindex ifindex) const {
+    const Link* link = find(ifindex);
+    return link != nullptr && link->running() && link->distrusted == 0;
+}
+
+void Links::distrust(Ifindex ifindex, uint32_t generation) {
+    if (const auto found = links_.find(ifindex); found != links_.end()) {
+        found->second.distrusted = generation;
+    }
+}
+
+std::vector<Ifindex> Links::settle(uint32_t generation) {
+    std::vector<Ifindex> settled;
+    for (auto& [ifindex, link] : links_) {
+        if (link.distrusted != 0 && link.distrusted != generation) {
+            link.distrusted = 0;
+            settled.push_back(ifindex);
+        }
+    }
+    return settled;
 }
 
 std::string Links::name(Ifindex ifindex) const {

@@ -16,10 +16,12 @@ struct Link {
     LinkMessage state;
     std::string port;  // the port that carries its frames; empty = none, millrace does not manage it
     uint32_t seen = 0;
+    uint32_t distrusted = 0;  // generation; see Mirror::distrust
 
+    [[nodiscard]] bool running() const { return state.up && state.carrier; }
     [[nodiscard]] bool managed() const { return !port.empty(); }
     // A member of a bridge or bond does no routing of its own.
-    [[nodiscard]] bool usable() const { return state.up && state.carrier && state.master == Ifindex{}; }
+    [[nodiscard]] bool usable() const { return running() && state.master == Ifindex{}; }
     [[nodiscard]] Interface interface() const;
 };
 
@@ -37,6 +39,11 @@ class Links {
     [[nodiscard]] const Link* find(Ifindex ifindex) const;
     [[nodiscard]] bool managed(Ifindex ifindex) const;
     [[nodiscard]] bool usable(Ifindex ifindex) const;
+    // Running, and not distrusted.
+    [[nodiscard]] bool in_service(Ifindex ifindex) const;
+    void distrust(Ifindex ifindex, uint32_t generation);
+    // A dump of this generation is in force: what was distrusted before it is trusted. Returns those links.
+    std::vector<Ifindex> settle(uint32_t generation);
     // The interface's name, or "if<index>" where the kernel has not told it.
     [[nodiscard]] std::string name(Ifindex ifindex) const;
 
