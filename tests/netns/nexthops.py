@@ -8,7 +8,7 @@ from lab.cases import Cases, build_dir, expect
 from lab.netns import CommandError, wait_until
 from lab.oracle.table import TableLab
 from lab.oracle.twins import Twins, address
-from lab.oracle.ways import Hop, Way, bring_back, link_down
+from lab.oracle.ways import IGNORE_LINKDOWN, Hop, Way, bring_back, link_down, others
 
 B, C = Hop("p1"), Hop("p2")
 OTHER = Hop("p1", 3)
@@ -29,12 +29,22 @@ def objects_in_kernel(lab):
 @contextlib.contextmanager
 def objects(lab, version, *lines):
     """Objects 1 over p1 and 2 over p2, and `ip` lines more; all objects and their routes are gone afterwards."""
-    lab.twins.batch(f"nexthop add id 1 {via(B, version)}", f"nexthop add id 2 {via(C, version)}", *lines)
     try:
+        lab.twins.batch(f"nexthop add id 1 {via(B, version)}", f"nexthop add id 2 {via(C, version)}", *lines)
         yield
     finally:
         lab.twins.both("ip", "nexthop", "flush", check=False)
         wait_until(lambda: lab.twins.ask("sync")[0]["nexthop_objects"] == 0, "millrace has no objects left", 5)
+
+
+@contextlib.contextmanager
+def taken_back(lab, *ways):
+    try:
+        yield
+    finally:
+        for way in ways:
+            lab.twins.both("ip", f"-{way.version}", "route", "flush", way.prefix)
+        lab.twins.settle()
 
 
 def refused(lab, *command):
@@ -106,9 +116,9 @@ def resilient(lab, v):
 
 def blackhole(lab, v):
     way, grouped = Way(lab, v, 75), Way(lab, v, 76)
-    six = " -6" if v == 6 else ""
-    lab.twins.both(*f"ip{six} nexthop add id 9 blackhole".split())
-    with objects(lab, v, "nexthop add id 8 group 9", f"route add {way.prefix} nhid 9", f"route add {grouped.prefix} nhid 8"):
+    with objects(lab, v):
+        lab.twins.both("ip", f"-{v}", "nexthop", "add", "id", 9, "blackhole")
+        lab.twins.batch("nexthop add id 8 group 9", f"route add {way.prefix} nhid 9", f"route add {grouped.prefix} nhid 8")
         for each in (way, grouped):
             each.outcome("drop")
             lab.exchange([("p0", next(iter(each.flows(1).values())))]).is_nothing().by(drop_blackhole=1)
@@ -165,7 +175,7 @@ def link_gone(lab, v, how, skip):
     plain, by_id, by_group, multipath = (Way(lab, v, n) for n in (81, 82, 83, 84))
     hops = " ".join(f"nexthop {via(h, v)}" for h in (B, C))
     sysctls = {"net__ipv6__route__skip_notify_on_dev_down": int(skip)} if v == 6 else {}
-    with lab.twins.sysctls(**sysctls), objects(
+    with lab.twins.sysctls(**sysctls, **IGNORE_LINKDOWN[v]), taken_back(lab, plain, multipath), objects(
             lab, v, "nexthop add id 3 group 1/2,2", f"route add {by_id.prefix} nhid 2", f"route add {by_group.prefix} nhid 3",
             f"route add {plain.prefix} {via(C, v)}", f"route add {multipath.prefix} {hops}"):
         by_group.goes(B, Hop("p2", weight=2))
@@ -191,7 +201,6 @@ def link_gone(lab, v, how, skip):
         by_id.goes(C)
         plain.goes(C)
         multipath.goes(B, C)
-        lab.twins.batch(f"route del {plain.prefix}", f"route del {multipath.prefix}")
 
 
 def down_and_up(lab, v):
@@ -209,21 +218,29 @@ def down_and_up(lab, v):
 
 
 def address_removed(lab):
-    """IPv4 routes go with a device's last address, and with the address that they have as source."""
-    onward, sourced = Way(lab, 4, 86), Way(lab, 4, 87)
-    with objects(lab, 4, f"addr add {address('p1', 4, 100)}/24 dev p1", f"route add {onward.prefix} nhid 2",
-                 f"route add {sourced.prefix} {via(B, 4)} src {address('p1', 4, 100)}"):
-        onward.goes(C)
+    """IPv4 routes go with the address that they have as source, and with the last address of their device."""
+    by_id, plain, sourced = (Way(lab, 4, n) for n in (86, 87, 88))
+    second = f"{address('p1', 4, 100)}/24"
+    with taken_back(lab, plain, sourced), objects(
+            lab, 4, f"addr add {second} dev p1", f"route add {by_id.prefix} nhid 2", f"route add {plain.prefix} {via(C, 4)}",
+            f"route add {sourced.prefix} {via(B, 4)} src {address('p1', 4, 100)}"):
+        by_id.goes(C)
+        plain.goes(C)
         sourced.goes(B)
-        lab.twins.batch(f"addr del {address('p1', 4, 100)}/24 dev p1")
+        lab.twins.batch(f"addr del {second} dev p1")
         sourced.gone()
-        onward.goes(C)
+        plain.goes(C)
         try:
             lab.twins.batch(f"addr del {address('p2', 4)}/24 dev p2")
-            onward_left = kernel_has(lab, onward)
-            onward.goes(C) if onward_left else onward.gone()
+            plain.gone()
+            expect(not kernel_has(lab, plain), "the kernel kept the route")
+            lab.exchange([("p0", next(iter(plain.flows(1).values())))], fences=others("p2")).by(punt_no_route=1)
+            # The object stays, and its gateway is not resolved any more.
+            expect(kernel_has(lab, by_id), "the kernel dropped the route by an object")
+            by_id.shown()
         finally:
             bring_back(lab, "p2")
+        by_id.goes(C)
 
 
 def main():

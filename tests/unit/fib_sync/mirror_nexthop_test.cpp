@@ -156,6 +156,21 @@ TEST(MirrorNexthop, AHopHasOneKeyInEveryGroup) {
     EXPECT_NE(b[2].key, b[1].key) << "another interface";
 }
 
+TEST(MirrorNexthop, ARouteByABlackholeObjectIsTheSameOneAfterItsObjectIsReplaced) {
+    Mirrored m;
+    NexthopMessage blackhole = object(5, {});
+    blackhole.blackhole = true;
+    RouteMessage added = by_id("10.0.0.0/8", 5);
+    added.type = RTN_BLACKHOLE;
+    m.apply({blackhole, added});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "drop_blackhole");
+    m.apply({object(5, via("192.0.2.1", e0))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1");
+    m.apply({removed(by_id("10.0.0.0/8", 5))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "none");
+    EXPECT_FALSE(m.mirror.take_doubt());
+}
+
 TEST(MirrorNexthop, BlackholeAndUnsupported) {
     Mirrored m;
     NexthopMessage blackhole = object(5, {});
