@@ -19,7 +19,7 @@ uint64_t key_of(const Hop& hop) {
 
 AdjacencyState Groups::state_of(Ifindex ifindex, const IpAddress& gateway) const {
     AdjacencyState state{.ifindex = ifindex, .reason = Reason::punt_no_neighbour, .destination = {}};
-    if (!links_.usable(ifindex)) {
+    if (!links_.usable(ifindex) || !links_.in_service(ifindex)) {
         state.reason = Reason::punt_link_down;
         return state;
     }
@@ -49,10 +49,7 @@ Reason Groups::effective_reason(const Forwarding& content) const {
 }
 
 std::vector<GroupMember> Groups::members_in_service(const Forwarding& content) const {
-    const auto in_service = [this](const Hop& hop) {
-        const Link* link = links_.find(hop.ifindex);
-        return link != nullptr && link->state.up && link->state.carrier;
-    };
+    const auto in_service = [this](const Hop& hop) { return links_.in_service(hop.ifindex); };
     const bool any = std::any_of(content.hops.begin(), content.hops.end(), in_service);
     std::vector<GroupMember> members;
     members.reserve(content.hops.size());

@@ -51,6 +51,7 @@ Links::Change Links::apply(const LinkMessage& message, uint32_t generation) {
         link.policy = policy->second;
     }
     link.ipv4 = found != links_.end() && found->second.ipv4;
+    link.distrusted = found != links_.end() ? found->second.distrusted : 0;
     const bool same = found != links_.end() && found->second.interface() == link.interface();
     const bool managed = link.managed();
     const bool told = found != links_.end() && found->second.state == message;
@@ -130,6 +131,28 @@ std::vector<PortDevice> Links::port_devices() const {
         all.push_back(std::move(device));
     }
     return all;
+}
+
+bool Links::in_service(Ifindex ifindex) const {
+    const Link* link = find(ifindex);
+    return link != nullptr && link->running() && link->distrusted == 0;
+}
+
+void Links::distrust(Ifindex ifindex, uint32_t generation) {
+    if (const auto found = links_.find(ifindex); found != links_.end()) {
+        found->second.distrusted = generation;
+    }
+}
+
+std::vector<Ifindex> Links::settle(uint32_t generation) {
+    std::vector<Ifindex> settled;
+    for (auto& [ifindex, link] : links_) {
+        if (link.distrusted != 0 && link.distrusted != generation) {
+            link.distrusted = 0;
+            settled.push_back(ifindex);
+        }
+    }
+    return settled;
 }
 
 std::string Links::name(Ifindex ifindex) const {

@@ -19,10 +19,12 @@ struct Link {
     uint32_t seen = 0;
     DevicePolicy policy{};
     bool ipv4 = false;  // it has an IPv4 address
+    uint32_t distrusted = 0;  // generation; see Mirror::distrust
 
+    [[nodiscard]] bool running() const { return state.up && state.carrier; }
     [[nodiscard]] bool managed() const { return !port.empty(); }
     // A member of a bridge or bond does no routing of its own.
-    [[nodiscard]] bool usable() const { return state.up && state.carrier && state.master == Ifindex{}; }
+    [[nodiscard]] bool usable() const { return running() && state.master == Ifindex{}; }
     [[nodiscard]] Interface interface() const;
 };
 
@@ -49,6 +51,11 @@ class Links {
     // Counts changes of managed links.
     [[nodiscard]] uint64_t version() const { return version_; }
     [[nodiscard]] std::vector<PortDevice> port_devices() const;
+    // Running, and not distrusted.
+    [[nodiscard]] bool in_service(Ifindex ifindex) const;
+    void distrust(Ifindex ifindex, uint32_t generation);
+    // A dump of this generation is in force: what was distrusted before it is trusted. Returns those links.
+    std::vector<Ifindex> settle(uint32_t generation);
     // The interface's name, or "if<index>" where the kernel has not told it.
     [[nodiscard]] std::string name(Ifindex ifindex) const;
 

@@ -27,6 +27,12 @@ bool Mirror::take_doubt() {
     return std::exchange(doubt_, false);
 }
 
+void Mirror::distrust(Ifindex ifindex) {
+    links_.distrust(ifindex, generation_);
+    nexthops_.distrust(ifindex, generation_);
+    groups_.refresh(ifindex);
+}
+
 void Mirror::apply_one(const LinkMessage& m) {
     const Links::Change change = links_.apply(m, generation_);
     if (!links_.usable(m.ifindex)) {
@@ -183,6 +189,7 @@ void Mirror::end_resync() {
         gone.address = key.address;
         apply_one(gone);
     }
+    nexthops_.settle(generation_);
     for (const NexthopId id : nexthops_.not_seen(generation_)) {
         NexthopMessage gone;
         gone.removed = true;

@@ -32,6 +32,12 @@ class Mirror {
 
     void apply(const Message& message);
 
+    // The link went down, and the kernel has flushed IPv4 routes and nexthop objects over it without a
+    // message (fib_sync_down_dev, nexthop_flush_dev). Until a dump that begins after this is in force,
+    // nothing is forwarded over it, though it be up again, and these objects' ids are not believed, though
+    // they be back.
+    void distrust(Ifindex ifindex);
+
     // Between these two, apply() takes messages of a dump: what was not seen when it ends is removed.
     // begin_resync may be called again, to start over. From end_resync to the next commit, apply() takes
     // notifications that queued meanwhile, and that may be older than what the dump told.

@@ -34,6 +34,12 @@ void Mirror::commit() {
     }
     dirty_.clear();
     groups_.sweep();
+    if (phase_ == Phase::replay) {
+        // What went without a message is out of the sink now.
+        for (const Ifindex ifindex : links_.settle(generation_)) {
+            groups_.refresh(ifindex);
+        }
+    }
     commit_locals();
     for (const Ifindex ifindex : std::exchange(removed_interfaces_, {})) {
         sink_.remove_interface(ifindex);

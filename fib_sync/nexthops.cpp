@@ -76,6 +76,25 @@ void Nexthops::apply(const NexthopMessage& message, uint32_t generation) {
     note(message.id);
 }
 
+void Nexthops::distrust(Ifindex ifindex, uint32_t generation) {
+    for (const auto& [id, object] : objects_) {
+        if (object.state.members.empty() && !object.state.blackhole && object.state.path.ifindex == ifindex) {
+            distrusted_[id] = generation;
+            note(id);
+        }
+    }
+}
+
+void Nexthops::settle(uint32_t generation) {
+    std::erase_if(distrusted_, [&](const auto& one) {
+        if (one.second == generation) {
+            return false;
+        }
+        note(one.first);
+        return true;
+    });
+}
+
 std::vector<NexthopId> Nexthops::not_seen(uint32_t generation) const {
     std::vector<NexthopId> gone;
     for (const auto& [id, object] : objects_) {
@@ -99,7 +118,7 @@ std::set<NexthopId> Nexthops::take_changed() {
 Forwarding Nexthops::resolve(NexthopId id, const Links& links) const {
     Forwarding unsupported{Reason::punt_unsupported, {}, {}};
     const auto found = objects_.find(id);
-    if (found == objects_.end() || found->second.state.unsupported) {
+    if (found == objects_.end() || found->second.state.unsupported || distrusted_.contains(id)) {
         return unsupported;
     }
     const Forwarding encapsulation{Reason::punt_encapsulation, {}, {}};
@@ -115,6 +134,9 @@ Forwarding Nexthops::resolve(NexthopId id, const Links& links) const {
     }
     std::vector<Path> paths;
     for (const NexthopMember& m : object.members) {
+        if (distrusted_.contains(m.id)) {
+            continue;
+        }
         const auto member = objects_.find(m.id);
         // The kernel nests no groups, and a blackhole is only ever the single member of one.
         if (member == objects_.end() || member->second.state.unsupported ||

@@ -20,9 +20,18 @@ bool same_way(const Path& a, const Path& b) {
     return a.ifindex == b.ifindex && a.gateway == b.gateway;
 }
 
+// By a nexthop object, a route is a blackhole when its object is one, and may turn into the other without a
+// message of its own.
+bool same_type(const Route& a, const Route& b) {
+    const auto follows = [](const Route& r) {
+        return r.nexthop != NexthopId{} && (r.type == RTN_UNICAST || r.type == RTN_BLACKHOLE);
+    };
+    return a.type == b.type || (follows(a) && follows(b));
+}
+
 // Is it the same route to the kernel? State flags come and go without making it another one.
 bool identical(const Route& a, const Route& b) {
-    return a.type == b.type && a.scope == b.scope && a.protocol == b.protocol && a.rest == b.rest &&
+    return same_type(a, b) && a.scope == b.scope && a.protocol == b.protocol && a.rest == b.rest &&
            a.nexthop == b.nexthop && a.unsupported == b.unsupported && a.encapsulation == b.encapsulation &&
            std::equal(a.paths.begin(), a.paths.end(), b.paths.begin(), b.paths.end(),
                       [](const Path& x, const Path& y) { return same_way(x, y) && x.weight == y.weight; });

@@ -78,11 +78,11 @@ def icmp6(src, dst, body):
     return body[:2] + struct.pack("!H", checksum(_pseudo(src, dst, ICMP6, len(body)) + body)) + body[4:]
 
 
-<<<<<<< HEAD
 def icmp4(body):
     """An ICMP message with its checksum, which is zero in body."""
     return body[:2] + struct.pack("!H", checksum(body)) + body[4:]
-=======
+
+
 def announcement(mac, address):
     """What a host says unasked when its MAC address is new: gratuitous ARP, or a neighbour advertisement."""
     own = ipaddress.ip_address(address).packed
@@ -90,10 +90,8 @@ def announcement(mac, address):
         body = struct.pack("!HHBBH", 1, ETH_IP, 6, 4, 1) + mac_bytes(mac) + own + bytes(6) + own
         return ethernet("ff:ff:ff:ff:ff:ff", mac, 0x0806, body)
     override, target_mac = 0x20000000, bytes([2, 1]) + mac_bytes(mac)
-    body = struct.pack("!BBHI", 136, 0, 0, override) + own + target_mac
-    body = body[:2] + struct.pack("!H", checksum(_pseudo(address, "ff02::1", ICMP6, len(body)) + body)) + body[4:]
+    body = icmp6(address, "ff02::1", struct.pack("!BBHI", 136, 0, 0, override) + own + target_mac)
     return ethernet("33:33:00:00:00:01", mac, ETH_IP6, ipv6(address, "ff02::1", ICMP6, body, hops=255))
->>>>>>> neigh
 
 
 def packet(src, dst, protocol, payload, **fields):
