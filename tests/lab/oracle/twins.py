@@ -106,6 +106,12 @@ class Twins(Lab):
         for twin in self.twins.values():
             twin.netns.run(*command, check=check)
 
+    def drain(self, seconds):
+        """Takes what still comes out of both, and forgets it."""
+        for twin in self.twins.values():
+            while twin.wire.read(seconds):
+                pass
+
     def batch(self, *lines, force=False):
         """`ip` commands in both routers, then settle(). A batch takes no -6: write ::/0 for IPv6's default."""
         text = "".join(f"{line}\n" for line in lines)
