@@ -14,6 +14,7 @@ from .twins import behind, router_mac, host_mac
 FLOWS = 64
 PACE = 0.01  # seconds between two questions
 ASKING = 1.0
+LOADED = 2000  # packets a second, at least, on whatever machine: else it was no load
 NOBODYS = 0x88B5  # an ethertype that nothing here has (0 would leave the socket as it is)
 PATIENCE = 1.0
 

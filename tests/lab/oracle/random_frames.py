@@ -5,7 +5,7 @@ import ipaddress
 import struct
 
 from .. import frames as f
-from .random_net import ABSENT, POOLS
+from .random_net import ABSENT
 from .twins import DEVICES, PORTS, address, behind, host_mac, link_local, number, router_mac
 
 MARTIANS4 = ("0.0.0.0", "0.0.0.1", "127.0.0.1", "169.254.1.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
@@ -31,7 +31,7 @@ class RandomFrames:
     def frame(self, index):
         """(device, frame). The index is in the identification or flow label, and in the payload."""
         self.index = index
-        device = self.rng.choices(DEVICES, (8, 4, 4, 1))[0]
+        device = self.rng.choices(DEVICES, (10, 3, 3, 1))[0]
         version = self.rng.choice((4, 6))
         if self.chance(0.02):
             return device, self._noise(device)
@@ -75,7 +75,7 @@ class RandomFrames:
         if self.chance(0.05):
             device = self.rng.choice(DEVICES)
         if self.chance(0.03):
-            return str(self.net.address_in(ipaddress.ip_network(self.rng.choice(POOLS[version]))))
+            return str(self.net.address_in(self.rng.choice(list(self.net.routes[version]))))
         # From a wide range: the kernel limits its errors for each source.
         if version == 4:
             return f"10.1{number(device)}.{self.rng.randrange(256)}.{self.rng.randrange(256)}"
@@ -88,7 +88,8 @@ class RandomFrames:
             prefix = self.rng.choice(list(self.net.routes[version]))
             to = self.net.address_in(prefix)
             if self.chance(0.1):
-                to += self.rng.choice((-1, prefix.num_addresses)) if 0 < int(to) < 2 ** prefix.max_prefixlen // 2 else 0
+                beside = int(prefix.network_address) + self.rng.choice((-1, prefix.num_addresses))
+                to = type(to)(beside % 2 ** prefix.max_prefixlen)
             return str(to)
         if what == "own":
             if version == 6 and self.chance(0.2):

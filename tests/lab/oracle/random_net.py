@@ -12,8 +12,10 @@ PERMANENT = range(2, 10)
 ABSENT = range(20, 24)  # hosts that are not there: few, for the kernel's neighbour table is one for all namespaces
 POOLS = {4: ("10.64.0.0/10", "172.16.0.0/12", "100.64.0.0/10", "203.0.113.0/24"),
          6: ("2001:db8:8000::/33", "fd00::/8", "2a00::/12")}
-KINDS = {"gateway": 10, "absent": 2, "onlink": 2, "multipath": 5, "unmanaged": 3, "blackhole": 2, "unreachable": 2,
-         "prohibit": 2, "throw": 1, "connected": 2, "object": 3, "group": 3, "other family": 3, "mtu": 1, "tos": 1}
+KINDS = {"gateway": 12, "link-local": 4, "absent": 2, "onlink": 2, "multipath": 5, "unmanaged": 3, "blackhole": 2,
+         "unreachable": 2, "prohibit": 2, "throw": 1, "connected": 2, "object": 3, "blackhole object": 1, "group": 3,
+         "other family": 3, "mtu": 1, "tos": 1, "two metrics": 3}
+LINK_LOCAL = "fe80::9"
 
 
 @dataclasses.dataclass
@@ -34,6 +36,7 @@ class RandomNet:
         if rng.random() < 0.7:
             self.mtu["p2"] = self.mtu["p1"]
         self.objects = []  # `nexthop add` lines
+        self.second = []  # the second routes of a prefix
         self.routes = {4: {}, 6: {}}
         for version in (4, 6):
             for prefix in self._prefixes(version):
@@ -70,13 +73,16 @@ class RandomNet:
         """Some next hops whose devices have the same MTU: else it would depend on the choice what becomes of a packet."""
         first = self._hop(version)
         same = [d for d in PORTS if self.mtu[d] == self.mtu[first[0]]]
+        if self.mtu["u0"] == self.mtu[first[0]] and self.rng.random() < 0.3:
+            same.append("u0")
         hops = {first} | {self._hop(version, self.rng.choice(same)) for _ in range(self.rng.randint(1, 5))}
         return sorted(hops)
 
     def _route(self, version, prefix):
         kind = self.rng.choices(list(KINDS), KINDS.values())[0]
-        if kind == "tos" and version == 6 or kind == "connected" and prefix.prefixlen < prefix.max_prefixlen - 4:
-            kind = "gateway"  # a wide connected prefix would fill the neighbour table
+        # `ip -batch` makes a blackhole object for IPv4 alone.
+        if kind in ("tos", "blackhole object") and version == 6 or kind == "connected" and prefix.prefixlen < prefix.max_prefixlen - 4:
+            kind = "gateway"  # nor may a wide connected prefix fill the neighbour table
         if kind in ("blackhole", "unreachable", "prohibit", "throw"):
             return Route(prefix, f"{kind} {prefix}", kind)
         if kind == "connected":
@@ -92,6 +98,17 @@ class RandomNet:
             return Route(prefix, f"{prefix} nhid {whole}", kind, tuple(members))
         if kind == "object":
             return Route(prefix, f"{prefix} nhid {self._object(self._hop(version))}", kind)
+        if kind == "blackhole object":
+            return Route(prefix, f"{prefix} nhid {self._object(None, 'blackhole')}", kind)
+        if kind == "link-local":
+            return Route(prefix, f"{prefix} via {'inet6 ' if version == 4 else ''}{LINK_LOCAL} dev "
+                         f"{self.rng.choice(DEVICES)}", kind)
+        if kind == "two metrics":
+            better, worse = (f"{prefix} {_via(h)} dev {h[0]} metric {m}" for h, m in
+                             ((self._hop(version), 10), (self._hop(version), 2000)))
+            first, second = self.rng.sample((better, worse), 2)
+            self.second.append(second)
+            return Route(prefix, first, kind)
         if kind == "onlink":
             n = self.rng.choice((0, 1, 2))
             gateway = f"198.19.{n}.9" if version == 4 else f"2001:db8:19:{n}::9"
@@ -110,12 +127,14 @@ class RandomNet:
     def add(self):
         """The `ip` commands that make the net."""
         return [f"link set {d} mtu {mtu}" for d, mtu in self.mtu.items()] + self.objects + \
-            [f"route add {r.text}" for routes in self.routes.values() for r in routes.values()]
+            [f"route add {r.text}" for routes in self.routes.values() for r in routes.values()] + \
+            [f"route add {text}" for text in self.second]
 
     def remove(self):
         """Routes of nexthop objects go with these."""
         gone = [f"route del {r.text}" for routes in self.routes.values() for r in routes.values()]
-        return gone + [f"nexthop del id {line.split()[3]}" for line in reversed(self.objects)]
+        return gone + [f"route del {text}" for text in self.second] + \
+            [f"nexthop del id {line.split()[3]}" for line in reversed(self.objects)]
 
     def lookup(self, packed):
         """The route of a destination among the random ones, or None."""

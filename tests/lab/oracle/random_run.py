@@ -10,8 +10,8 @@ from ..cases import Cases, expect
 from . import decode
 from .exchange import Difference, Exchange
 from .random_frames import RandomFrames
-from .random_net import RandomNet
-from .twins import HOSTS, PORTS, Twins, host_mac
+from .random_net import LINK_LOCAL, RandomNet
+from .twins import DEVICES, PORTS, Twins, host_mac
 
 FRAMES = 20000
 BATCH = 200
@@ -40,9 +40,8 @@ class RandomRun:
         self.left = 0
         self.moved = collections.Counter()
         twins.set_sysctls(**SYSCTLS)
-        twins.batch(*(f"neigh replace {a} lladdr {host_mac(p, 9)} nud permanent dev {p}"
-                      for n, p in enumerate(PORTS) for a in (f"198.19.{n}.9", f"2001:db8:19:{n}::9")))
-        assert 9 in HOSTS
+        twins.batch(*(f"neigh replace {a} lladdr {host_mac(d, 9)} nud permanent dev {d}"
+                      for n, d in enumerate(DEVICES) for a in (f"198.19.{n}.9", f"2001:db8:19:{n}::9", LINK_LOCAL)))
 
     def new_net(self, number):
         if self.net:
