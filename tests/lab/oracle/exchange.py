@@ -33,7 +33,7 @@ class Exchange:
         """redirects: IPv6 redirects are compared."""
         self.twins = twins
         self.redirects = redirects
-        self.own4 = own_addresses(twins)
+        self.own = own_addresses(twins)
         # member_of(link, frame): of which ECMP group it was sent to a member, or None.
         self.member_of = member_of or (lambda link, frame: None)
         self._serial = 0
@@ -63,7 +63,7 @@ class Exchange:
     def key(self, link, frame):
         """What must be equal: the whole frame and its link, but for what may differ."""
         group = self.member_of(link, frame)
-        same = comparable(frame, self.own4)
+        same = comparable(frame, self.own)
         return (group, same[12:]) if group else (link, same)
 
     def fence_frames(self, fences):
@@ -172,7 +172,7 @@ class _Trial:
             for link, frame in left:
                 flow = flow_of(frame)
                 if flow and not self.exchange.member_of(link, frame):
-                    order[name][link, flow].append(comparable(frame, self.exchange.own4))
+                    order[name][link, flow].append(comparable(frame, self.exchange.own))
         for key, kernel in order["kernel"].items():
             millrace = order["millrace"][key]
             for a, b in zip(kernel, millrace):
@@ -182,8 +182,8 @@ class _Trial:
 
 
 def own_addresses(twins):
-    """The routers' packed IPv4 addresses."""
-    return {ipaddress.ip_address(a["local"]).packed for link in twins.kernel.netns.ip_json("-4", "addr", "show")
+    """The routers' addresses, packed."""
+    return {ipaddress.ip_address(a["local"]).packed for link in twins.kernel.netns.ip_json("addr", "show")
             for a in link.get("addr_info", ())}
 
 

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Where two right routers may differ, each by name; in all else what leaves them is compared to the byte.
 
-    IP ID           of the packets that a router makes itself (ICMP, TCP RST): the kernel draws it at random. The header
-                    checksum follows from it; it is checked, then both are taken out of the comparison.
+    IP ID           of the packets that a router makes itself (ICMP, TCP RST): the kernel draws it at random. The IPv4
+                    header checksum follows from it; it is checked, then both are taken out of the comparison. In IPv6
+                    it is in the fragment header.
     Time of day     in an ICMP timestamp reply and in the IPv4 timestamp option, also a quoted one, with the checksums
                     over it.
     ICMP timing     errors and answers are no flow: their order among each other is not compared.
     ECMP choice     which member of a multipath route a flow takes: member_of() puts the members' frames under one key.
     IPv6 redirects  the kernel limits them to one a second for each host, and has no switch for them: left out in the
                     random run; row 21 compares them.
+    Failed hosts    the kernel loses the errors about a host that it gives up (neigh_invalidate purges its queue) when
+                    another packet comes in between: the random run counts these, and wants them to be few.
     Background      what the kernel sends by itself, at times of its own: ARP requests, neighbour solicitations, MLD
                     reports, router solicitations. Left out, exactly these; what a row's frames trigger of them is in
                     Outcome.asked, to be compared as a set.
@@ -38,18 +41,27 @@ def background(frame):
     return own and frame[20] == 0 and len(frame) >= 66 and frame[54] == f.ICMP6 and frame[62] in _MLD
 
 
+def about_failed_host(frame):
+    """An ICMP error that says: no answer to ARP or ND (RFC 792 code 1, RFC 4443 3.1 code 3)."""
+    if frame[12:14] == b"\x08\x00":
+        return frame[23:24] == b"\1" and frame[34:36] == b"\3\1"
+    return frame[12:14] == b"\x86\xdd" and frame[20:21] == b"\x3a" and frame[54:56] == b"\1\3"
+
+
 def own_redirect6(frame):
     """A redirect (RFC 4861 4.5) that the router itself sends."""
     return frame[12:14] == b"\x86\xdd" and frame[20:22] == b"\x3a\xff" and frame[22:24] == b"\xfe\x80" and \
         frame[54:55] == b"\x89"
 
 
-def comparable(frame, own4):
-    """The frame without what may differ. own4: the router's packed IPv4 addresses."""
+def comparable(frame, own_addresses):
+    """The frame without what may differ. own_addresses: the router's, packed."""
+    if frame[12:14] == b"\x86\xdd" and frame[20:21] == b"\x2c" and frame[22:38] in own_addresses:
+        return frame[:58] + bytes(4) + frame[62:]
     if frame[12:14] != b"\x08\x00" or len(frame) < 34 or frame[14] >> 4 != 4:
         return frame
     size = 4 * (frame[14] & 15)
-    own = frame[26:30] in own4
+    own = frame[26:30] in own_addresses
     icmp = 14 + size
     out = bytearray(frame)
     if own and frame[23] == f.ICMP and len(frame) >= icmp + 8:
