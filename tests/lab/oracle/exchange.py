@@ -33,7 +33,6 @@ class Exchange:
         """redirects: IPv6 redirects are compared."""
         self.twins = twins
         self.redirects = redirects
-        self.own = own_addresses(twins)
         # member_of(link, frame): of which ECMP group it was sent to a member, or None.
         self.member_of = member_of or (lambda link, frame: None)
         self._serial = 0
@@ -63,7 +62,7 @@ class Exchange:
     def key(self, link, frame):
         """What must be equal: the whole frame and its link, but for what may differ."""
         group = self.member_of(link, frame)
-        same = comparable(frame, self.own)
+        same = comparable(frame, self.twins.own)
         return (group, same[12:]) if group else (link, same)
 
     def fence_frames(self, fences):
@@ -172,19 +171,13 @@ class _Trial:
             for link, frame in left:
                 flow = flow_of(frame)
                 if flow and not self.exchange.member_of(link, frame):
-                    order[name][link, flow].append(comparable(frame, self.exchange.own))
+                    order[name][link, flow].append(comparable(frame, self.twins.own))
         for key, kernel in order["kernel"].items():
             millrace = order["millrace"][key]
             for a, b in zip(kernel, millrace):
                 if a != b:
                     raise Difference("the order within a flow is another:\n" + decode.difference(
                         [(key[0], a, "kernel"), (key[0], b, "millrace")]), [(key[0], b, "millrace")])
-
-
-def own_addresses(twins):
-    """The routers' addresses, packed."""
-    return {ipaddress.ip_address(a["local"]).packed for link in twins.kernel.netns.ip_json("addr", "show")
-            for a in link.get("addr_info", ())}
 
 
 class Outcome:

@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import ipaddress
 import json
 import pathlib
 import socket
@@ -72,6 +73,7 @@ class Twins(Lab):
         self.generic = generic
         self.twins = {}
         self._markers = 0
+        self._own = None
 
     @property
     def kernel(self):
@@ -84,6 +86,15 @@ class Twins(Lab):
     @property
     def router(self):
         return self.millrace.router
+
+    @property
+    def own(self):
+        """The addresses that the routers answer for, packed; asked anew after a change."""
+        if self._own is None:
+            self._own = {ipaddress.ip_address(route["dst"]).packed for version in ("-4", "-6") for route in
+                         self.kernel.netns.ip_json(version, "route", "show", "table", "local", "type", "local")
+                         if "/" not in route["dst"]}
+        return self._own
 
     def start(self, **config):
         super().start()
@@ -159,6 +170,7 @@ class Twins(Lab):
         the kernel removes without a notification (IPv4 routes of a link that goes down, of a nexthop object that is
         deleted): for that, wait until millrace shows what the row needs.
         """
+        self._own = None
         self._markers += 1
         new, old = (f"198.51.{100 + n % 2}.{n // 2 % 250 + 1}/32" for n in (self._markers, self._markers - 1))
         for twin in self.twins.values():

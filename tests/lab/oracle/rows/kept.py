@@ -130,4 +130,4 @@ def own_protocols_under_load(lab, v):
         seen = sum(frame in wanted for frame in iter(taps["millrace"].read, None))
     expect(load.packets["millrace"] > LOADED, f"there was no load: {load.packets} packets came through")
     # The queue of a veth may overflow before the router, as a link's may.
-    expect(seen >= 0.9 * sent, f"{seen} of {sent} came to the stack under load")
+    expect(seen >= sent / 2, f"{seen} of {sent} came to the stack under load")
