@@ -8,7 +8,7 @@ import time
 
 from .. import frames as f
 from . import decode
-from .may_differ import background, comparable, flow_of
+from .may_differ import background, comparable, flow_of, own_redirect6
 from .twins import DEVICES, PORTS, address, behind, host_mac, number, router_mac
 from .wire import LINKS, resolution_target
 
@@ -29,10 +29,11 @@ class Difference(AssertionError):
 class Exchange:
     """Carries frames through both routers. Made once for a Twins; it owns what has arrived but is not yet compared."""
 
-    def __init__(self, twins, member_of=None):
+    def __init__(self, twins, member_of=None, redirects=True):
+        """redirects: IPv6 redirects are compared."""
         self.twins = twins
-        self.own4 = own_addresses(twins)
-        # member_of(link, frame): a key for the frame that is the same for each member of an ECMP group, or None.
+        self.redirects = redirects
+        # member_of(link, frame): of which ECMP group it was sent to a member, or None.
         self.member_of = member_of or (lambda link, frame: None)
         self._serial = 0
 
@@ -57,6 +58,12 @@ class Exchange:
         rounds *= len(set(fences) & set(PORTS))
         trial.moved = {k: v - before.get(k, 0) - rounds * FENCE_COUNTS.get(k, 0) for k, v in after.items()}
         return trial
+
+    def key(self, link, frame):
+        """What must be equal: the whole frame and its link, but for what may differ."""
+        group = self.member_of(link, frame)
+        same = comparable(frame, self.twins.own)
+        return (group, same[12:]) if group else (link, same)
 
     def fence_frames(self, fences):
         """{serial: (device, frame)}: each port's fast path, punt path and classifier; the other device's kernel path."""
@@ -100,13 +107,15 @@ class _Trial:
         at = frame.find(FENCE, 42, 64)
         if at > 0:
             self.fences[name].add(int.from_bytes(frame[at + len(FENCE):at + len(FENCE) + 4], "big"))
+        elif not self.exchange.redirects and own_redirect6(frame):
+            pass
         elif background(frame):
             target = resolution_target(frame)
             if target:
                 self.asked[name].add((link, str(ipaddress.ip_address(target))))
         else:
             self.left[name].append((link, frame))
-            key = self.exchange.member_of(link, frame) or (link, comparable(frame, self.exchange.own4))
+            key = self.exchange.key(link, frame)
             self.balance[key] += 1 if name == "kernel" else -1
             if not self.balance[key]:
                 del self.balance[key]
@@ -151,7 +160,7 @@ class _Trial:
         sign = 1 if name == "kernel" else -1
         left = {key: sign * n for key, n in self.balance.items() if sign * n > 0}
         for link, frame in self.left[name]:
-            key = self.exchange.member_of(link, frame) or (link, comparable(frame, self.exchange.own4))
+            key = self.exchange.key(link, frame)
             if left.get(key, 0) > 0:
                 left[key] -= 1
                 yield link, frame
@@ -162,19 +171,13 @@ class _Trial:
             for link, frame in left:
                 flow = flow_of(frame)
                 if flow and not self.exchange.member_of(link, frame):
-                    order[name][link, flow].append(comparable(frame, self.exchange.own4))
+                    order[name][link, flow].append(comparable(frame, self.twins.own))
         for key, kernel in order["kernel"].items():
             millrace = order["millrace"][key]
             for a, b in zip(kernel, millrace):
                 if a != b:
                     raise Difference("the order within a flow is another:\n" + decode.difference(
                         [(key[0], a, "kernel"), (key[0], b, "millrace")]), [(key[0], b, "millrace")])
-
-
-def own_addresses(twins):
-    """The routers' packed IPv4 addresses."""
-    return {ipaddress.ip_address(a["local"]).packed for link in twins.kernel.netns.ip_json("-4", "addr", "show")
-            for a in link.get("addr_info", ())}
 
 
 class Outcome:

@@ -14,6 +14,8 @@ from .twins import behind, router_mac, host_mac
 FLOWS = 64
 PACE = 0.01  # seconds between two questions
 ASKING = 1.0
+LOADED = 2000  # packets a second, at least, on whatever machine: else it was no load
+NOBODYS = 0x88B5  # an ethertype that nothing here has (0 would leave the socket as it is)
 PATIENCE = 1.0
 
 
@@ -33,7 +35,7 @@ class Load:
             # A veth takes the generator's frames only with NAPI, which GRO or an XDP program switches on.
             twin.netns.run("ethtool", "-K", "p0", "gro", "on")
             # What comes out by the million is counted by the device, not captured.
-            twin.wire.captures["w2"].socket.bind(("w2", 0))
+            twin.wire.captures["w2"].socket.bind(("w2", NOBODYS))
         return self
 
     def __exit__(self, *_):

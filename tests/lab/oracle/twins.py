@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import ipaddress
 import json
 import pathlib
 import socket
@@ -21,6 +22,7 @@ UNMANAGED = "u0"
 DEVICES = (*PORTS, UNMANAGED)
 MTU = {"p0": 4000, "p1": 1500, "p2": 1400, "u0": 1500}
 WIRE_MTU = 9000
+HEARTBEAT_MS = 5000
 HOSTS = range(2, 10)
 KERNEL, MILLRACE = "kernel", "millrace"
 
@@ -71,6 +73,7 @@ class Twins(Lab):
         self.generic = generic
         self.twins = {}
         self._markers = 0
+        self._own = None
 
     @property
     def kernel(self):
@@ -84,6 +87,15 @@ class Twins(Lab):
     def router(self):
         return self.millrace.router
 
+    @property
+    def own(self):
+        """The addresses that the routers answer for, packed; asked anew after a change."""
+        if self._own is None:
+            self._own = {ipaddress.ip_address(route["dst"]).packed for version in ("-4", "-6") for route in
+                         self.kernel.netns.ip_json(version, "route", "show", "table", "local", "type", "local")
+                         if "/" not in route["dst"]}
+        return self._own
+
     def start(self, **config):
         super().start()
         for name in (KERNEL, MILLRACE):
@@ -94,7 +106,8 @@ class Twins(Lab):
             self.on_close(twin.wire.close)
         router = Router(self.millrace.netns, self.dir, self.build, PORTS)
         self.millrace.router = router
-        router.write_config(**config)
+        # On a busy machine a heartbeat may be late: the kernel then forwards, as it must, but the counters would tell.
+        router.write_config(heartbeat_ms=HEARTBEAT_MS, **config)
         self.on_close(router.stop)
         router.steer("attach", *PORTS, *(["--mode", "generic"] if self.generic else []))
         router.start()
@@ -105,6 +118,12 @@ class Twins(Lab):
         """Runs a command in both routers. What it changes is in force after settle()."""
         for twin in self.twins.values():
             twin.netns.run(*command, check=check)
+
+    def drain(self, seconds):
+        """Takes what still comes out of both, and forgets it."""
+        for twin in self.twins.values():
+            while twin.wire.read(seconds):
+                pass
 
     def batch(self, *lines, force=False):
         """`ip` commands in both routers, then settle(). A batch takes no -6: write ::/0 for IPv6's default."""
@@ -151,6 +170,7 @@ class Twins(Lab):
         the kernel removes without a notification (IPv4 routes of a link that goes down, of a nexthop object that is
         deleted): for that, wait until millrace shows what the row needs.
         """
+        self._own = None
         self._markers += 1
         new, old = (f"198.51.{100 + n % 2}.{n // 2 % 250 + 1}/32" for n in (self._markers, self._markers - 1))
         for twin in self.twins.values():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The far ends of a router's links: frames in, frames out, and ARP and ND answered for simulated hosts."""
 
+import errno
 import ipaddress
 import select
 import struct
@@ -27,7 +28,15 @@ class Wire:
             self._links[capture.socket.fileno()] = link
 
     def send(self, link, frame):
-        self.senders[link].send(frame)
+        """A veth says ENOBUFS when its queue is full, and for a frame that the other end is too small for: the first
+        passes."""
+        for _ in range(3):
+            try:
+                self.senders[link].send(frame)
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
 
     def read(self, seconds):
         """What has arrived, [(link, frame)], in each link's order; waits until something has, or the time is over."""

@@ -6,7 +6,7 @@ import struct
 from ... import frames as f
 from ...cases import expect
 from ..exchange import forwarded, icmp_error, own_answer, transit
-from ..load import Load
+from ..load import LOADED, Load
 from ..table import row
 from ..twins import DEVICES, address, behind, host_mac, link_local
 from ..wire import LINKS
@@ -164,7 +164,8 @@ def echo_under_load(lab, v):
                                            payload=f.echo(source, own, 9, n)) for n in range(10)],
                             lambda link, frame: own_answer(
                                 transit(v, source=source, destination=own), "p0", answer)(link, frame))
-    expect(min(load.packets.values()) > 20000, f"there was no load: {load.packets} packets came through")
+    expect(min(load.packets.values()) > LOADED, f"there was no load: {load.packets} packets came through")
     for name, (asked, count) in answered.items():
-        # On a veth the queue before the router may overflow: then it is not the router that lost the request.
-        expect(count >= asked * 0.8, f"the {name} router answered {count} of {asked} echo requests under load")
+        # Queues of the lab's own lose some on the way in and out (a veth's ring, the backlog of the wire's namespace). A
+        # router that lets transit starve its kernel answers hardly any.
+        expect(count >= asked / 3, f"the {name} router answered {count} of {asked} echo requests under load")

@@ -6,7 +6,7 @@ import struct
 from ... import frames as f
 from ...cases import expect
 from ..exchange import ether, kernel_sees, transit
-from ..load import Load
+from ..load import LOADED, Load
 from ..table import row
 from ..twins import address, behind, host_mac, link_local, router_mac
 
@@ -128,6 +128,6 @@ def own_protocols_under_load(lab, v):
         sent, _ = load.ask("w0", list(frames.values()), lambda link, frame: False, names=("millrace",))["millrace"]
         wanted = set(frames.values())
         seen = sum(frame in wanted for frame in iter(taps["millrace"].read, None))
-    expect(load.packets["millrace"] > 20000, f"there was no load: {load.packets} packets came through")
+    expect(load.packets["millrace"] > LOADED, f"there was no load: {load.packets} packets came through")
     # The queue of a veth may overflow before the router, as a link's may.
-    expect(seen >= 0.9 * sent, f"{seen} of {sent} came to the stack under load")
+    expect(seen >= sent / 2, f"{seen} of {sent} came to the stack under load")

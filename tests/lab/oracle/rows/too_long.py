@@ -4,7 +4,8 @@
 import struct
 
 from ... import frames as f
-from ..exchange import forwarded, icmp_error, transit
+from ...netns import wait_until
+from ..exchange import Difference, forwarded, icmp_error, transit
 from ..table import row
 from ..twins import MTU, behind
 
@@ -20,6 +21,25 @@ def fragmentation_needed(lab, v):
 @row(28, "never fragments; longer than the egress MTU: Packet Too Big with the MTU", versions=(6,))
 def packet_too_big(lab, v):
     refused(lab, v, (2, 0))
+
+
+@row(28, "Packet Too Big with the device's IPv6 MTU where that is less than the link's", versions=(6,))
+def packet_too_big_ipv6_mtu(lab, _):
+    limit = 1300
+    fits, over = (transit(6, "p0", "p1", size=limit - OVER[6] + more) for more in (0, 1))
+    other_family = transit(4, "p0", "p1", size=limit - OVER[4] + 1)
+    with lab.twins.sysctls(net__ipv6__conf__p1__mtu=limit):
+        wait_until(lambda: _sent_alike(lab, over), "both routers heed the IPv6 MTU", 5)
+        out = lab.exchange([("p0", frame) for frame in (fits, over, other_family)])
+        out.is_exactly(forwarded(fits, "p1"), forwarded(other_family, "p1"), icmp_error(over, "p0", 2, 0, mtu=limit))
+        out.by(forwarded=2, punt_too_big=1)
+
+
+def _sent_alike(lab, frame):
+    try:
+        return lab.exchange([("p0", frame)], seconds=0.2)
+    except Difference:
+        return None
 
 
 def refused(lab, v, error):
