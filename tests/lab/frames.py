@@ -80,7 +80,8 @@ def announcement(mac, address):
         return ethernet("ff:ff:ff:ff:ff:ff", mac, 0x0806, body)
     override, target_mac = 0x20000000, bytes([2, 1]) + mac_bytes(mac)
     body = struct.pack("!BBHI", 136, 0, 0, override) + own + target_mac
-    body = body[:2] + struct.pack("!H", checksum(_pseudo(address, "ff02::1", ICMP6, len(body)) + body)) + body[4:]
+    value = checksum(_pseudo(address, "ff02::1", ICMP6, len(body)) + body)
+    body = body[:2] + struct.pack("!H", value) + body[4:]
     return ethernet("33:33:00:00:00:01", mac, ETH_IP6, ipv6(address, "ff02::1", ICMP6, body, hops=255))
 
 
