@@ -177,8 +177,8 @@ def main():
             expect(collected == {V4, V6}, f"collected for IPv{sorted(collected)} only")
         for what, result in results:
             with cases.case(f"{SECONDS} s, {what}: nothing lost"):
-                expect(result["lost"] == 0, f"{result['lost']} of {result['sent']} lost; {machine} frames found "
-                       f"a port's ring full; {last}")
+                expect(result["lost"] == 0, f"{result['lost']} of {result['sent']} lost; {machine} frames "
+                       f"found a port's ring full; {last}")
         sent = sum(r["sent"] for _, r in results)
         with cases.case("the fast path forwarded it"):
             fast = last["forwarded"] + last["stale_heartbeat"]
