@@ -5,8 +5,9 @@
 //
 // Gateways in use, and connected hosts that carried traffic lately, become "managed extern_learn": the kernel
 // then keeps them reachable by its own probes, resolves them again after a failure, and does not collect
-// them, not even when a scan fills its table (neigh_forced_gc takes STALE entries first of all). They are given back to normal life when the use ends. Where the kernel has no managed entries (before
-// Linux 5.16), and for hosts beyond a limit, it is asked to use an entry that went STALE, as a packet would.
+// them, not even when a scan fills its table (neigh_forced_gc takes STALE entries first of all). They are
+// given back to normal life when the use ends. Where the kernel has no managed entries (before Linux 5.16),
+// and for hosts beyond a limit, it is asked to use an entry that went STALE, as a packet would.
 //
 // What an entry is shows in the mirror, and every round compares that with what it should be. So nothing is
 // remembered of requests but when to repeat them, and a carrier loss, an operator's change, a lost request

@@ -34,7 +34,7 @@ def not_punted(router):
 
 
 def both_follow(cause, lab, probe, version, mac):
-    """Packets to the host and through it leave for the MAC, within a second from now, by the worker's hand."""
+    """Packets to the host and through it leave for the MAC within a second, by the worker's hand."""
     took = [follows(probe, address, "b", mac) for address in targets(version)]
     before, first = not_punted(lab.router), probe.ident
     for address in targets(version):
@@ -108,7 +108,7 @@ def change_cases(cases, lab, probe):
             where, frame = probe.send(behind(version)[1])
             expect(where == "b" and not probe.wrong("b", frame), f"it came out at {where}")
             both_follow("deleted", lab, probe, version, old_mac)
-        with cases.case(f"the host became PERMANENT with another MAC: followed, and left alone, IPv{version}"):
+        with cases.case(f"the host became PERMANENT with another MAC: followed, left alone, IPv{version}"):
             restore(lab, version)
             neigh(lab, version, "replace", "lladdr", mac, "nud", "permanent")
             both_follow("permanent", lab, probe, version, mac)

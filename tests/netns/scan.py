@@ -14,7 +14,8 @@ from lab.traffic import Blast, ping
 V4, V6 = 4, 6
 PPS, SECONDS = 20000, 4
 PPS_IN_USE = 500
-SPARED = 11  # seconds: the kernel spares what changed within 5 s, even when its table is full (neigh_forced_gc)
+SPARED = 11  # seconds until both hosts are STALE for more than 5: the kernel spares all others, even when its
+             # table is full (neigh_forced_gc)
 SCANNED = {V4: ("10.9.0.1/16", "10.9.0.0/16", "10.9.200.200/16"),
            V6: ("2001:db8:9::1/64", "2001:db8:9::/64", "2001:db8:9::c8c8/64")}
 BEHIND = {V4: "10.100.0.9", V6: "2001:db8:100::9"}
@@ -60,7 +61,8 @@ def table_overflows(version):
 def steady(lab, version):
     """Traffic from a to the connected host c, and by way of it."""
     tools = lab.build / "tests" / "netns"
-    return [Blast(tools, lab.netns["a"], lab.netns["c"], address, PPS_IN_USE, SPARED + SECONDS + 3, port=9100 + i).start()
+    return [Blast(tools, lab.netns["a"], lab.netns["c"], address, PPS_IN_USE, SPARED + SECONDS + 3,
+                  port=9100 + i).start()
             for i, address in enumerate((host_address("c", version), BEHIND[version]))]
 
 
@@ -96,7 +98,8 @@ def scan(cases, lab, version):
         for t in traffic:
             t.stop()
     punts = router.counters()["punt_glean"] - punts
-    print(f"  {prefix}: {punts} packets punted, the kernel's table overflowed {table_overflows(version) - overflows} times; "
+    overflows = table_overflows(version) - overflows
+    print(f"  {prefix}: {punts} packets punted, the kernel's table overflowed {overflows} times; "
           f"millrace: {rss(router) - memory:+} kB, {during['neighbors']} neighbours, "
           f"{during['messages'] - before['messages']} messages", flush=True)
     with cases.case(f"scan of {prefix}: control: the kernel threw out a host that nobody used"):

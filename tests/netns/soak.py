@@ -20,24 +20,24 @@ SECONDS = max(20, int(os.environ.get("MILLRACE_SOAK_SECONDS", "180")))
 PPS = 250  # of each of the eight flows
 TIMERS = {"gc_stale_time": 1, "base_reachable_time_ms": 2000, "delay_first_probe_time": 1}
 BEHIND = {V4: "10.100.0.9", V6: "2001:db8:100::9"}  # by way of c
-IDLE = "b"  # its host "idle" below carries nothing
-IDLE_ADDRESS = {V4: "10.0.2.66", V6: "2001:db8:0:2::66"}
+IDLE_ADDRESS = {V4: "10.0.2.66", V6: "2001:db8:0:2::66"}  # on b's link; nobody sends to it
 MOVER = {V4: "10.0.2.77", V6: "2001:db8:0:2::77"}  # in a namespace of its own on b's link
 FIRST_MAC, SECOND_MAC = "02:00:00:00:77:01", "02:00:00:00:77:02"
 
 
 def neigh_sysctl(lab, device, **values):
     for version in (V4, V6):
-        lab.edge.run("sysctl", "-qw", *(f"net.ipv{version}.neigh.{device}.{k}={v}" for k, v in values.items()))
+        lab.edge.run("sysctl", "-qw",
+                     *(f"net.ipv{version}.neigh.{device}.{k}={v}" for k, v in values.items()))
 
 
 def set_up(lab):
-    """Quick timers, enough entries that the kernel collects at all, and the hosts that the star does not have."""
+    """Quick timers, enough entries that the kernel collects at all, and hosts that the star lacks."""
     edge = lab.edge
     for device in ("a0", "b0", "c0"):
         neigh_sysctl(lab, device, **TIMERS)
-    # The kernel collects from gc_thresh1 (128) entries on. That is a limit of the whole machine, so instead of
-    # turning it down, there are so many.
+    # The kernel collects from gc_thresh1 (128) entries on. That is a limit of the whole machine, so instead
+    # of turning it down, there are so many.
     commands = "".join(f"neigh add 10.0.4.{i} lladdr 02:00:00:00:99:01 dev d0 nud permanent\n"
                        f"neigh add 2001:db8:0:4::{i} lladdr 02:00:00:00:99:01 dev d0 nud permanent\n"
                        for i in range(50, 200))
@@ -67,7 +67,7 @@ def resolve(lab, address):
 
 
 def flows(lab):
-    """Numbered flows a -> b, c and back, to hosts and by way of c: what each is, and its sender and counter."""
+    """Flows from a to b and c, by way of c, and from b to a: what each is, and its sender and counter."""
     tools, n = lab.build / "tests" / "netns", lab.netns
     made = []
     for version in (V4, V6):
@@ -86,6 +86,11 @@ def counters(router):
     now = router.counters()
     now["stale_heartbeat"] = router.steering().get("stale_heartbeat", 0)
     return now
+
+
+def ring_full(router):
+    """Frames that a port's socket had no room for."""
+    return sum(row["xsk_rx_ring_full"] + row["xsk_rx_dropped"] for row in router.show("ports"))
 
 
 class Mover:
@@ -135,8 +140,10 @@ def watch(lab, mover, probe, first):
         if time.monotonic() > line:
             line += 30
             now = counters(router)
-            delta = {k: now[k] - first[k] for k in ("forwarded", "stale_heartbeat", "punt_glean", "punt_no_neighbour")}
-            print(f"  {elapsed:.0f} s: {delta}, {router.show('sync')[0]['neighbor_requests']} requests", flush=True)
+            delta = {k: now[k] - first[k]
+                     for k in ("forwarded", "stale_heartbeat", "punt_glean", "punt_no_neighbour")}
+            requests = router.show("sync")[0]["neighbor_requests"]
+            print(f"  {elapsed:.0f} s: {delta}, {requests} requests", flush=True)
         time.sleep(0.2)
     return collected
 
@@ -161,17 +168,17 @@ def main():
             used = [(host_address(s, v), f"{s}0") for s in "abc" for v in (V4, V6)]
             wait_until(lambda: all(managed(edge, *u) for u in used), "what is in use is managed", 10)
             first, mover = counters(router), Mover(lab, netns, probe)
-            machine = sum(p["xsk_rx_ring_full"] + p["xsk_rx_dropped"] for p in router.show("ports"))
+            machine = ring_full(router)
             collected = watch(lab, mover, probe, first)
             results = [(what, blast.finish()) for what, blast in running]
             last = {k: v - first[k] for k, v in counters(router).items()}
-            machine = sum(p["xsk_rx_ring_full"] + p["xsk_rx_dropped"] for p in router.show("ports")) - machine
+            machine = ring_full(router) - machine
         with cases.case("control: the kernel collects an entry that nobody uses"):
             expect(collected == {V4, V6}, f"collected for IPv{sorted(collected)} only")
         for what, result in results:
             with cases.case(f"{SECONDS} s, {what}: nothing lost"):
-                expect(result["lost"] == 0, f"{result['lost']} of {result['sent']} lost; {machine} frames found "
-                       f"a port's ring full; {last}")
+                expect(result["lost"] == 0, f"{result['lost']} of {result['sent']} lost; {machine} frames "
+                       f"found a port's ring full; {last}")
         sent = sum(r["sent"] for _, r in results)
         with cases.case("the fast path forwarded it"):
             fast = last["forwarded"] + last["stale_heartbeat"]
