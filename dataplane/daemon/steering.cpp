@@ -68,9 +68,29 @@ Steering::Kept Steering::kept_of(const std::string& port, std::span<const Keep> 
     return kept;
 }
 
-void Steering::set_keeps(std::span<const Keep> keeps) {
+std::vector<Keep> Steering::fit(const std::string& port, Kept& kept) {
+    std::vector<Keep> rows;
+    for (const auto& [family, all] :
+         {std::pair{Family::ipv4, &kept.ipv4}, std::pair{Family::ipv6, &kept.ipv6}}) {
+        const auto of_family = [f = family](const Prefix& p) { return p.address.family == f; };
+        if (std::count_if(kept.prefixes.begin(), kept.prefixes.end(), of_family) > MILLRACE_MAX_KEEP) {
+            std::erase_if(kept.prefixes, of_family);
+            *all = true;
+            rows.push_back({.cause = KeepCause::limit,
+                            .port = port,
+                            .family = family,
+                            .text = fmt::format("more than {} kept prefixes", MILLRACE_MAX_KEEP)});
+        }
+    }
+    return rows;
+}
+
+void Steering::set_keeps(std::span<const Keep> found) {
+    std::vector<Keep> keeps(found.begin(), found.end());
     for (size_t p = 0; p < ports_.size(); ++p) {
-        Kept wanted = kept_of(names_[p], keeps);
+        Kept wanted = kept_of(names_[p], found);
+        const std::vector<Keep> limits = fit(names_[p], wanted);
+        keeps.insert(keeps.end(), limits.begin(), limits.end());
         if (wanted == kept_[p]) {
             continue;
         }
@@ -89,9 +109,10 @@ void Steering::set_keeps(std::span<const Keep> keeps) {
                          k.text);
         }
     };
+    std::sort(keeps.begin(), keeps.end());
     say("left to the kernel", keeps, keeps_);
     say("no longer left to the kernel", keeps_, keeps);
-    keeps_.assign(keeps.begin(), keeps.end());
+    keeps_ = std::move(keeps);
 }
 
 Status Steering::enable(bool on) {

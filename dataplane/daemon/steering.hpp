@@ -51,6 +51,9 @@ class Steering {
     };
     [[nodiscard]] Kept kept_of(const std::string& port, std::span<const Keep> keeps) const;
 
+    // What does not fit into the maps: then all of the family is kept, and the row says so.
+    [[nodiscard]] static std::vector<Keep> fit(const std::string& port, Kept& kept);
+
     KeepConfig configured_;
     std::vector<Keep> keeps_;
     std::vector<std::string> names_;  // by PortId, as the others

@@ -311,6 +311,22 @@ def multicast(cases, bench):
                 router.close()
 
 
+def limits(cases, bench):
+    with cases.case("more prefixes than there is room for keep the family"):
+        def batch(verb, tail=""):
+            lines = "".join(f"rule {verb} pref {1000 + i} to 10.{200 + i // 256}.{i % 256}.0/24{tail}\n"
+                            for i in range(4097))
+            path = bench.lab.dir / "rules"
+            path.write_text(lines)
+            return lambda: bench.edge.run("ip", "-batch", path)
+        rows = [(p, "IPv4", "more than 4096 kept prefixes") for p in bench.lab.ports]
+        with bench.kept(batch("add", " lookup 100"), lambda: batch("del")(), "limit", *rows, seconds=10):
+            bench.by_kernel(target(1, V4)[1])
+            bench.fast(target(1, V6)[1])
+        wait_until(lambda: not bench.rows("rule"), "the rules are gone", 10)
+        bench.fast(target(1, V4)[1])
+
+
 def said(cases, bench):
     with cases.case("a configured prefix stays kept when a rule for it goes"):
         address = "10.100.5.9"
@@ -362,7 +378,7 @@ def main():
         lab.resolve("a", "b", "c")
         with Probe(lab) as probe:
             bench = Bench(lab, probe)
-            for group in (rules, switches, devices, queues, xfrm, routes, multicast, said):
+            for group in (rules, switches, devices, queues, xfrm, routes, multicast, limits, said):
                 group(cases, bench)
     return cases.finish()
 
