@@ -50,6 +50,7 @@ class RandomRun:
             self.twins.batch(*self.net.remove(), force=True)
         self.net = RandomNet(random.Random(f"{self.seed} net {number}"))
         self.twins.batch(*self.net.add())
+        self.twins.set_sysctls(**self.net.sysctls)
 
     def run(self, count):
         """Sends so many frames, until too many differences; what is found is in differences."""
