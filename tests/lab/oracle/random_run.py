@@ -7,8 +7,8 @@ import textwrap
 import time
 
 from ..cases import Cases, expect
-from . import decode
 from ..netns import wait_until
+from . import decode
 from .exchange import Difference, Exchange, transit
 from .may_differ import about_failed_host
 from .random_frames import RandomFrames
