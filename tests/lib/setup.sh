@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Set-up shared by tests/demo, tests/run and tests/bench; sourced by them, after `set -euo pipefail`.
+# Set-up shared by tests/demo, tests/run, tests/bench and tests/conformance; sourced by them, after `set -euo pipefail`.
 # Gives: root, say, die, need_root, install_packages, build_release, build_debug.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

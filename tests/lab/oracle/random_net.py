@@ -35,6 +35,10 @@ class RandomNet:
         self.mtu["p0"] = rng.choice((1500, 3000, 3506, 3507, 4000))
         if rng.random() < 0.7:
             self.mtu["p2"] = self.mtu["p1"]
+        # One and the same step down for all, so that equal MTUs are equal in both families.
+        less = rng.choice((0, 0, 0, 60, 200))
+        self.sysctls = {f"net__ipv6__conf__{d}__mtu": max(1280, mtu - less) for d, mtu in self.mtu.items()}
+        self.sysctls |= {f"net__ipv4__conf__{d}__rp_filter": rng.choice((0, 0, 0, 0, 1, 2)) for d in DEVICES}
         self.objects = []  # `nexthop add` lines
         self.second = []  # the second routes of a prefix
         self.routes = {4: {}, 6: {}}

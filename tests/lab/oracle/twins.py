@@ -206,7 +206,8 @@ class Twins(Lab):
         """{reason: packets} of the worker and of the classifier, which have no name in common."""
         total = {}
         for row in self.ask("counters") + self.ask("steering"):
-            total[row["reason"]] = total.get(row["reason"], 0) + row.get("packets", 0)
+            if "reason" in row:  # else it says what is kept in the kernel, and why
+                total[row["reason"]] = total.get(row["reason"], 0) + row["packets"]
         return total
 
     def settled_counters(self):

@@ -51,9 +51,9 @@ def longest_prefix(lab, v):
 
 @contextlib.contextmanager
 def unresolved(lab, v, host):
-    """A host of p1's link that has no neighbour entry yet. It is given up after 100 ms."""
+    """A host of p1's link that has no neighbour entry yet. It is given up after 300 ms."""
     neigh = f"net__ipv{v}__neigh__p1__"
-    with lab.twins.sysctls(**{neigh + "mcast_solicit": 1, neigh + "retrans_time_ms": 100}):
+    with lab.twins.sysctls(**{neigh + "mcast_solicit": 1, neigh + "retrans_time_ms": 300}):
         try:
             yield address("p1", v, host)
         finally:
