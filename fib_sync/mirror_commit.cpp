@@ -115,15 +115,15 @@ std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixE
     if (in_local_prefix(prefix)) {
         return Choice{{}, punt(Reason::punt_local)};
     }
-    // Routes by TOS are the kernel's alone; the highest TOS comes first. Equal IPv6 routes of different
-    // preference (RFC 4191) too.
-    const bool by_preference = std::any_of(entry.routes.begin(), entry.routes.end(), [&](const Route& r) {
-        return r.metric == best.metric && r.preference != best.preference;
-    });
     if (best.encapsulation) {
         return Choice{{}, punt(Reason::punt_encapsulation)};
     }
-    if (best.tos != 0 || best.unsupported || by_preference) {
+    // Routes by TOS are the kernel's alone; the highest TOS comes first. So are several IPv6 routes of one
+    // metric that are not one multipath route: it looks at preference (RFC 4191), at which router is
+    // reachable, and at an order that changes when a path of the first is deleted (rt6_select).
+    const bool several = prefix.address.family == Family::ipv6 && entry.routes.size() > 1 &&
+                         entry.routes[1].metric == best.metric;
+    if (best.tos != 0 || best.unsupported || several) {
         return Choice{{}, punt(Reason::punt_unsupported)};
     }
     const bool unicast = best.type == RTN_UNICAST;

@@ -388,14 +388,13 @@ Ifindex KernelModel::glean(const RouteMessage& m) const {
 
 std::map<Prefix, std::string> KernelModel::fib() const {
     std::map<Prefix, const RouteMessage*> best;
-    for (const auto& [key, list] : routes_) {  // ordered: the lowest metric of a prefix comes first
-        if (!list.empty()) {
-            best.try_emplace(key.prefix, &list.front());
-        }
-    }
     std::map<Prefix, std::string> all;
-    for (const auto& [prefix, m] : best) {
-        all[prefix] = outcome(*m);
+    for (const auto& [key, list] : routes_) {  // ordered: the lowest metric of a prefix comes first
+        if (!list.empty() && best.try_emplace(key.prefix, &list.front()).second) {
+            // Of equal IPv6 routes, only the kernel knows which it takes.
+            const bool several = key.prefix.address.family == Family::ipv6 && list.size() > 1;
+            all[key.prefix] = several ? "punt_unsupported" : outcome(list.front());
+        }
     }
     for (const auto& [key, n] : neighbours_) {
         const Prefix host = Prefix::make(key.address, address_bits(key.address.family));
@@ -406,8 +405,8 @@ std::map<Prefix, std::string> KernelModel::fib() const {
                 cover = m;
             }
         }
-        if (!best.contains(host) && cover != nullptr && glean(*cover) == key.ifindex &&
-            n.state != NUD_FAILED && n.state != NUD_INCOMPLETE) {
+        if (!best.contains(host) && cover != nullptr && all.at(cover->prefix) == "punt_glean" &&
+            glean(*cover) == key.ifindex && n.state != NUD_FAILED && n.state != NUD_INCOMPLETE) {
             all[host] =
                 outcome({Path{.gateway = key.address, .ifindex = key.ifindex, .weight = 1, .flags = 0}});
         }
