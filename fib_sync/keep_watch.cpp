@@ -47,7 +47,7 @@ void KeepWatch::read(bool everything, const std::vector<PortDevice>& ports, uint
 }
 
 void KeepWatch::tell(const std::vector<PortDevice>& ports) {
-    std::vector<Keep> keeps = keeps_of(policy_, ports);
+    std::vector<Keep> keeps = keeps_of(policy_, ports, mirror_.local_prefixes());
     if (keeps != keeps_) {
         keeps_ = std::move(keeps);
         sink_.set_keeps(keeps_);
@@ -63,7 +63,9 @@ void KeepWatch::refresh(uint64_t now, uint64_t resyncs) {
     resyncs_ = resyncs;
     const bool everything = stale_ && now >= not_before_;
     const bool links = now >= links_at_;
-    if (!moved && !everything && !links) {
+    const bool locals = locals_version_ != mirror_.local_prefixes_version();
+    locals_version_ = mirror_.local_prefixes_version();
+    if (!moved && !everything && !links && !locals) {
         return;
     }
     const std::vector<PortDevice> ports = mirror_.links().port_devices();

@@ -44,6 +44,7 @@ class KeepWatch {
     bool stale_ = true;
     bool known_ = false;
     uint64_t links_version_ = 0;
+    uint64_t locals_version_ = 0;
     uint64_t resyncs_ = 0;
     uint64_t not_before_ = 0;  // reads rest as long as they take
     uint64_t links_at_ = 0;    // when the links are to be looked at again

@@ -43,7 +43,8 @@ uint8_t rp_filter_of(const Policy& policy, Ifindex ifindex) {
 
 class Collector {
   public:
-    Collector(const Policy& policy, std::span<const PortDevice> ports) : policy_(policy), ports_(ports) {}
+    Collector(const Policy& policy, std::span<const PortDevice> ports, const std::set<Prefix>& locals)
+        : policy_(policy), ports_(ports), locals_(locals) {}
 
     std::vector<Keep> collect() {
         for (const PortDevice& port : ports_) {
@@ -56,6 +57,7 @@ class Collector {
         }
         add_forwarding6();
         add_multicast();
+        add_locals();
         add_rules();
         add_xfrm();
         std::sort(keeps_.begin(), keeps_.end());
@@ -142,6 +144,18 @@ class Collector {
     }
 
     // For information: multicast is the kernel's whoever routes it.
+    // As a source such an address is discarded (fib_validate_source), as a destination delivered. Loopback
+    // and multicast are the classifier's anyway.
+    void add_locals() {
+        static const Prefix loopback = *Prefix::parse("127.0.0.0/8");
+        static const Prefix multicast = *Prefix::parse("ff00::/8");
+        for (const Prefix& prefix : locals_) {
+            if (!loopback.contains(prefix.address) && !multicast.contains(prefix.address)) {
+                add({.cause = KeepCause::local, .prefix = prefix, .text = "prefix of the router itself"});
+            }
+        }
+    }
+
     void add_multicast() {
         const auto add_table = [this](const std::optional<SwitchTable>& table, const char* prefix) {
             for (const PortDevice& port : ports_) {
@@ -194,13 +208,15 @@ class Collector {
 
     const Policy& policy_;
     std::span<const PortDevice> ports_;
+    const std::set<Prefix>& locals_;
     std::vector<Keep> keeps_;
 };
 
 }  // namespace
 
-std::vector<Keep> keeps_of(const Policy& policy, std::span<const PortDevice> ports) {
-    return Collector(policy, ports).collect();
+std::vector<Keep> keeps_of(const Policy& policy, std::span<const PortDevice> ports,
+                           const std::set<Prefix>& local_prefixes) {
+    return Collector(policy, ports, local_prefixes).collect();
 }
 
 std::map<Ifindex, DevicePolicy> device_policies(const Policy& policy, std::span<const PortDevice> ports) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,8 +31,10 @@ struct DevicePolicy {
     bool operator==(const DevicePolicy&) const = default;
 };
 
-// Without those of routes and of the configuration. In order, and none twice.
-[[nodiscard]] std::vector<Keep> keeps_of(const Policy& policy, std::span<const PortDevice> ports);
+// Without those of routes and of the configuration. In order, and none twice. local_prefixes: of the local
+// table, host prefixes apart.
+[[nodiscard]] std::vector<Keep> keeps_of(const Policy& policy, std::span<const PortDevice> ports,
+                                         const std::set<Prefix>& local_prefixes = {});
 
 [[nodiscard]] std::map<Ifindex, DevicePolicy> device_policies(const Policy& policy,
                                                               std::span<const PortDevice> ports);

@@ -18,7 +18,7 @@ struct Link {
     std::string port;  // the port that carries its frames; empty = none, millrace does not manage it
     uint32_t seen = 0;
     DevicePolicy policy{};
-    bool ipv4 = false;  // it has an IPv4 address
+    bool ipv4 = false;        // it has an IPv4 address
     uint32_t distrusted = 0;  // generation; see Mirror::distrust
 
     [[nodiscard]] bool running() const { return state.up && state.carrier; }

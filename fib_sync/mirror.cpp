@@ -127,6 +127,7 @@ void Mirror::route_changed(const Prefix& prefix, PrefixEntry& entry) {
     const bool local = !entry.routes.empty() && entry.routes.front().local;
     if (!prefix.is_host()) {
         if (local ? wide_locals_.insert(prefix).second : wide_locals_.erase(prefix) != 0) {
+            ++wide_locals_version_;
             mark_within(prefix);
         }
         return;

@@ -68,6 +68,10 @@ class Mirror {
     [[nodiscard]] std::vector<KeptRoutes> kept_routes() const;
     [[nodiscard]] bool has_host_route(const NeighborKey& neighbour) const;
 
+    // Prefixes that are delivered to the router itself as a whole. Counts their changes.
+    [[nodiscard]] const std::set<Prefix>& local_prefixes() const { return wide_locals_; }
+    [[nodiscard]] uint64_t local_prefixes_version() const { return wide_locals_version_; }
+
     [[nodiscard]] const Links& links() const { return links_; }
     [[nodiscard]] const Neighbours& neighbours() const { return neighbours_; }
     [[nodiscard]] const Nexthops& nexthops() const { return nexthops_; }
@@ -122,6 +126,7 @@ class Mirror {
     void touch_local(const IpAddress& address, Local& local);
     std::map<IpAddress, Local> locals_;
     std::set<Prefix> wide_locals_;  // prefixes of the local table, host prefixes apart
+    uint64_t wide_locals_version_ = 0;
 
     std::vector<Prefix> dirty_;
     std::vector<IpAddress> dirty_locals_;

@@ -120,9 +120,10 @@ std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixE
     }
     // Routes by TOS are the kernel's alone; the highest TOS comes first. So are several IPv6 routes of one
     // metric that are not one multipath route: it looks at preference (RFC 4191), at which router is
-    // reachable, and at an order that changes when a path of the first is deleted (rt6_select).
+    // reachable, and at an order that changes when a path of the first is deleted (rt6_select). Link-local
+    // prefixes, one for each link, are no transit's.
     const bool several = prefix.address.family == Family::ipv6 && entry.routes.size() > 1 &&
-                         entry.routes[1].metric == best.metric;
+                         entry.routes[1].metric == best.metric && !never_a_host_route(prefix.address);
     if (best.tos != 0 || best.unsupported || several) {
         return Choice{{}, punt(Reason::punt_unsupported)};
     }

@@ -24,6 +24,7 @@ namespace millrace {
     X(filter, "filter")               \
     X(xfrm, "xfrm")                   \
     X(multicast, "multicast")         \
+    X(local, "local")                 \
     X(limit, "limit")                 \
     X(routes, "routes")
 

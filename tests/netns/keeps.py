@@ -311,6 +311,22 @@ def multicast(cases, bench):
                 router.close()
 
 
+def locals_(cases, bench):
+    for v in (V4, V6):
+        prefix = "10.0.1.2/31" if v == V4 else "2001:db8:0:1::2/127"  # host a is in it
+        _, address = target(1, v)
+        with cases.case(f"a prefix of the router itself is nobody's source, {family(v)}"):
+            route = ("local", prefix, "dev", "lo", "table", "local")
+            with bench.kept(lambda v=v, r=route: bench.ip(v, "route", "add", *r),
+                            lambda v=v, r=route: bench.ip(v, "route", "del", *r), "local",
+                            (None, prefix, "prefix of the router itself")):
+                if v == V4:
+                    bench.lost(address)
+                else:  # the kernel's IPv6 does not look at sources
+                    bench.by_kernel(address)
+            bench.fast(address)
+
+
 def limits(cases, bench):
     with cases.case("more prefixes than there is room for keep the family"):
         def batch(verb, tail=""):
@@ -378,7 +394,7 @@ def main():
         lab.resolve("a", "b", "c")
         with Probe(lab) as probe:
             bench = Bench(lab, probe)
-            for group in (rules, switches, devices, queues, xfrm, routes, multicast, limits, said):
+            for group in (rules, switches, devices, queues, xfrm, routes, multicast, locals_, limits, said):
                 group(cases, bench)
     return cases.finish()
 
