@@ -61,7 +61,7 @@ TEST_F(TablesTest, AnotherNetdevOfThePortsNameIsNotThePort) {
     EXPECT_EQ(current().reason, Reason::forwarded);
     tables->remove_interface(interface.ifindex);
     std::vector<PortId> heard;
-    tables->observe({[&](PortId p, const Interface*) { heard.push_back(p); }, {}});
+    tables->observe({[&](PortId p, const Interface*) { heard.push_back(p); }, {}, {}});
     interface.ifindex = Ifindex{8};
     usable.ifindex = Ifindex{8};
     tables->set_interface(interface);
@@ -83,7 +83,8 @@ TEST_F(TablesTest, ObserversHearOfPortsAndLocals) {
         {[&](PortId p, const Interface* i) {
              heard.push_back(fmt::format("{} {}", raw(p), i == nullptr ? 0 : i->mtu));
          },
-         [&](const IpAddress& a, bool present) { heard.push_back((present ? "+" : "-") + a.text()); }});
+         [&](const IpAddress& a, bool present) { heard.push_back((present ? "+" : "-") + a.text()); },
+         {}});
     interface.mtu = 9000;
     tables->set_interface(interface);
     tables->add_local(IpAddress::parse("192.0.2.1").value());
