@@ -4,8 +4,9 @@
 import struct
 
 from ... import frames as f
-from ...cases import expect
-from ..exchange import ether, kernel_sees, transit
+from ...cases import Skip, expect
+from ...netns import CommandError
+from ..exchange import ether, forwarded, kernel_sees, transit
 from ..load import LOADED, Load
 from ..table import row
 from ..twins import address, behind, host_mac, link_local, router_mac
@@ -63,6 +64,23 @@ def other_ethertypes(lab, _):
             expect(not changed, f"not to the {name} router's stack as it was on the wire: {', '.join(changed)}")
     others = sum(frame[:6] != f.mac_bytes(router_mac("p0")) for frame in sent)
     out.by(not_our_mac=others, not_ip=len(sent) - others)
+
+
+@row(44, "a VLAN device on a port: the kernel routes what is tagged for it", versions=(4,))
+def vlan_device(lab, _):
+    try:
+        lab.twins.both("ip", "link", "add", "link", "p0", "name", "p0.7", "type", "vlan", "id", 7)
+    except CommandError as error:
+        raise Skip("this kernel has no VLAN devices") from error
+    try:
+        lab.twins.both("ip", "link", "set", "p0.7", "up")
+        lab.twins.settle()
+        inner = transit(4)
+        out = lab.exchange([("p0", inner[:12] + b"\x81\x00\x00\x07" + inner[12:])])
+        out.is_exactly(forwarded(inner, "p1")).by(not_ip=1)
+    finally:
+        lab.twins.both("ip", "link", "del", "p0.7")
+        lab.twins.settle()
 
 
 def control(v):
