@@ -238,7 +238,7 @@ std::vector<KeptRoutes> Mirror::kept_routes() const {
 
 bool Mirror::has_host_route(const NeighborKey& neighbour) const {
     const auto entry = find_entry(Prefix::make(neighbour.address, address_bits(neighbour.address.family)));
-    return entry && entry->route == nullptr &&
+    return entry && entry->group->content.host &&
            entry->group->content.hops.front().ifindex == neighbour.ifindex;
 }
 

@@ -100,6 +100,7 @@ class Mirror {
     };
     [[nodiscard]] std::optional<Choice> choose(const Prefix& prefix, const PrefixEntry& entry) const;
     [[nodiscard]] std::optional<Choice> choose_host(const IpAddress& address) const;
+    [[nodiscard]] std::optional<Choice> choose_neighbour(const IpAddress& address, Ifindex glean) const;
     [[nodiscard]] bool in_local_prefix(const Prefix& prefix) const;
 
     void commit_nexthops();

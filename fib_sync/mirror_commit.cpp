@@ -132,7 +132,10 @@ std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixE
         return Choice{best.nexthop, nexthops_.resolve(best.nexthop, links_)};
     }
     if (unicast) {
-        return Choice{{}, resolve_paths(best.paths, links_)};
+        const Forwarding content = resolve_paths(best.paths, links_);
+        // A host connected by a route of its own: the far end of a point-to-point address, for one.
+        const auto host = prefix.is_host() ? choose_neighbour(prefix.address, content.glean) : std::nullopt;
+        return host ? host : Choice{{}, content};
     }
     switch (best.type) {
         case RTN_BLACKHOLE:
@@ -150,14 +153,16 @@ std::optional<Mirror::Choice> Mirror::choose_host(const IpAddress& address) cons
         return std::nullopt;
     }
     const PrefixEntry* cover = rib_.longest_match(address);
-    if (cover == nullptr || cover->glean == Ifindex{}) {
-        return std::nullopt;
-    }
-    const Neighbor* neighbour = neighbours_.find({address, cover->glean});
+    return cover == nullptr ? std::nullopt : choose_neighbour(address, cover->glean);
+}
+
+// glean: of the prefix that the address is in; none = it is not connected.
+std::optional<Mirror::Choice> Mirror::choose_neighbour(const IpAddress& address, Ifindex glean) const {
+    const Neighbor* neighbour = glean == Ifindex{} ? nullptr : neighbours_.find({address, glean});
     if (neighbour == nullptr || !neighbour->usable()) {
         return std::nullopt;
     }
-    return Choice{{}, Forwarding{Reason::forwarded, {Hop{cover->glean, address, 1}}, {}, true}};
+    return Choice{{}, Forwarding{Reason::forwarded, {Hop{glean, address, 1}}, {}, true}};
 }
 
 void Mirror::commit_prefix(const Prefix& prefix) {
