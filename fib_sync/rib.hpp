@@ -45,7 +45,7 @@ class Rib {
 
     struct Change {
         bool changed = false;
-        bool missing = false;    // a removal of something that is not here, though its key is
+        bool missing = false;    // a removal of something that is not here, though its key is; or one untold
         bool replaced = false;   // another route made place for this one
         bool ambiguous = false;  // ... one of several: which one was first then?
     };

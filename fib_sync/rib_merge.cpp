@@ -184,8 +184,11 @@ Rib::Change Rib::add_ipv6(Routes& routes, size_t first, size_t last, Route route
         if (identical(routes[target], route)) {
             return {.changed = refresh(routes[target], std::move(route))};
         }
+        // A multipath route that replaces one takes all others of the metric along, without a message.
+        const bool several = last - first > 1;
+        const bool takes_all = several && route.paths.size() > 1;
         assign(routes, target, std::move(route));
-        return {.changed = true, .replaced = true, .ambiguous = last - first > 1};
+        return {.changed = true, .missing = takes_all, .replaced = true, .ambiguous = several};
     }
     if (joining && like < last) {
         // Kernels announce the whole route after each change; before 4.11 each path was a message.

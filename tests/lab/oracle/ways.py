@@ -4,6 +4,7 @@
 import contextlib
 import dataclasses
 import ipaddress
+import time
 
 from .. import frames as f
 from ..cases import expect
@@ -160,6 +161,21 @@ def bring_back(lab, *devices):
             wanted = "forward" if device in PORTS else "punt"
             wait_until(lambda p=prefix: lab.twins.ask("routes", prefix=p)[0]["outcome"] == wanted,
                        f"millrace can forward to {prefix}", 5)
+        _forget_late_frames(lab, device)
+
+
+def _forget_late_frames(lab, device):
+    """What a worker sent into a device that had just gone down stays in its socket's ring until the next frame there."""
+    if device in PORTS[1:]:
+        for twin in lab.twins.twins.values():
+            frame = transit(4, out_of=device)
+            twin.wire.send("w0", frame)
+            wanted, seen = forwarded(frame, device), False
+            give_up = time.monotonic() + 2
+            while not seen and time.monotonic() < give_up:
+                seen = wanted in twin.wire.read(0.01)
+            expect(seen, f"nothing comes out of {device} in the {twin.name} router although its link is up")
+    lab.exchange([])
 
 
 # Unless told so, a kernel goes on to choose a path of several that has no carrier, and loses what it sends there;

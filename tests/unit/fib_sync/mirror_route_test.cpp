@@ -139,6 +139,16 @@ TEST(MirrorRoute, Ipv6PathsOfOneKeyAreOneRoute) {
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "none");
 }
 
+TEST(MirrorRoute, Ipv6MultipathReplacesMoreThanIsTold) {
+    Mirrored m;
+    const auto paths = [](std::vector<Path> p) { return route("2001:db8::/32", std::move(p), 1024); };
+    m.apply({paths({via("fe80::1", e0)}), appending(paths({on(e1)}))});
+    EXPECT_FALSE(m.mirror.take_doubt());
+    m.apply({replacing(paths({via("fe80::1", e0), via("fe80::2", e1)}))});
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_unsupported");
+    EXPECT_TRUE(m.mirror.take_doubt()) << "the kernel dropped the other one";
+}
+
 TEST(MirrorRoute, RouterPreferencesAreTheKernels) {
     Mirrored m;
     RouteMessage low = route("::/0", {on(e0)}, 1024);
