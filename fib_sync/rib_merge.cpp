@@ -146,11 +146,12 @@ Rib::Change Rib::add_ipv4(Routes& routes, size_t first, size_t last, Route route
         ++twin;
     }
     if (message.replace && last > first) {
-        if (twin == first) {
-            return {.changed = refresh(routes[first], std::move(route))};
-        }
-        // Replayed over a dump that is newer, the first of several may not be the one that was replaced.
+        // Replayed over a dump that is newer, the first of several may not be the one that was replaced; and
+        // one of the others may be, brought back by an older message.
         const bool ambiguous = last - first > 1;
+        if (twin == first) {
+            return {.changed = refresh(routes[first], std::move(route)), .ambiguous = ambiguous};
+        }
         if (twin < last) {
             erase(routes, twin);
         }
@@ -181,11 +182,11 @@ Rib::Change Rib::add_ipv6(Routes& routes, size_t first, size_t last, Route route
     }
     if (message.replace && last > first) {
         const size_t target = like < last ? like : first;
+        const bool several = last - first > 1;
         if (identical(routes[target], route)) {
-            return {.changed = refresh(routes[target], std::move(route))};
+            return {.changed = refresh(routes[target], std::move(route)), .ambiguous = several};
         }
         // A multipath route that replaces one takes all others of the metric along, without a message.
-        const bool several = last - first > 1;
         const bool takes_all = several && route.paths.size() > 1;
         assign(routes, target, std::move(route));
         return {.changed = true, .missing = takes_all, .replaced = true, .ambiguous = several};

@@ -405,8 +405,12 @@ std::map<Prefix, std::string> KernelModel::fib() const {
                 cover = m;
             }
         }
-        if (!best.contains(host) && cover != nullptr && all.at(cover->prefix) == "punt_glean" &&
-            glean(*cover) == key.ifindex && n.state != NUD_FAILED && n.state != NUD_INCOMPLETE) {
+        if (const auto own = best.find(host); own != best.end()) {
+            cover =
+                own->second->nexthop == NexthopId{} ? own->second : nullptr;  // an object's group is shared
+        }
+        if (cover != nullptr && all.at(cover->prefix) == "punt_glean" && glean(*cover) == key.ifindex &&
+            n.state != NUD_FAILED && n.state != NUD_INCOMPLETE) {
             all[host] =
                 outcome({Path{.gateway = key.address, .ifindex = key.ifindex, .weight = 1, .flags = 0}});
         }
