@@ -25,6 +25,7 @@ uint64_t KeepWatch::next_deadline_ms() const {
 
 void KeepWatch::read(bool everything, const std::vector<PortDevice>& ports, uint64_t now) {
     std::vector<Ifindex> indexes;
+    indexes.reserve(ports.size());
     for (const PortDevice& port : ports) {
         indexes.push_back(port.ifindex);
     }

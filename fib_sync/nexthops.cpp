@@ -121,7 +121,7 @@ Forwarding Nexthops::resolve(NexthopId id, const Links& links) const {
     if (found == objects_.end() || found->second.state.unsupported || distrusted_.contains(id)) {
         return unsupported;
     }
-    const Forwarding encapsulation{Reason::punt_encapsulation, {}, {}};
+    Forwarding encapsulation{Reason::punt_encapsulation, {}, {}};
     if (found->second.state.encapsulation) {
         return encapsulation;
     }

@@ -182,7 +182,7 @@ Status PolicyReader::read_rules(uint8_t family, std::optional<std::vector<Rule>>
     std::vector<Rule> all;
     fib_rule_hdr header{};
     header.family = family;
-    const Status asked = ask(route_.get(), RTM_GETRULE, dump, bytes_of(header), [&](uint16_t, Bytes payload) {
+    Status asked = ask(route_.get(), RTM_GETRULE, dump, bytes_of(header), [&](uint16_t, Bytes payload) {
         return into<Rule>(decode_rule(payload), [&](Rule r) { all.push_back(std::move(r)); });
     });
     if (asked) {
@@ -199,11 +199,10 @@ Status PolicyReader::read_switches(uint8_t family, std::optional<SwitchTable>& t
     SwitchTable all;
     netconfmsg header{};
     header.ncm_family = family;
-    const Status asked =
-        ask(route_.get(), RTM_GETNETCONF, dump, bytes_of(header), [&](uint16_t, Bytes payload) {
-            return into<SwitchesMessage>(decode_switches(payload),
-                                         [&](SwitchesMessage m) { all[m.ifindex] = m.switches; });
-        });
+    Status asked = ask(route_.get(), RTM_GETNETCONF, dump, bytes_of(header), [&](uint16_t, Bytes payload) {
+        return into<SwitchesMessage>(decode_switches(payload),
+                                     [&](SwitchesMessage m) { all[m.ifindex] = m.switches; });
+    });
     if (asked) {
         table = std::move(all);
     } else if (not_there(asked.error())) {
@@ -219,7 +218,7 @@ Result<bool> PolicyReader::has_filter(Ifindex ifindex, uint32_t parent) {
     tcmsg header{};
     header.tcm_ifindex = static_cast<int>(raw(ifindex));
     header.tcm_parent = parent;
-    const Status asked = ask(route_.get(), RTM_GETTFILTER, dump, bytes_of(header), [&](uint16_t, Bytes) {
+    Status asked = ask(route_.get(), RTM_GETTFILTER, dump, bytes_of(header), [&](uint16_t, Bytes) {
         any = true;
         return Status{};
     });
@@ -231,14 +230,13 @@ Result<bool> PolicyReader::has_filter(Ifindex ifindex, uint32_t parent) {
 
 Status PolicyReader::read_qdiscs(std::span<const Ifindex> ports, Policy& policy) {
     std::vector<Qdisc> qdiscs;
-    const Status asked =
-        ask(route_.get(), RTM_GETQDISC, dump, bytes_of(tcmsg{}), [&](uint16_t, Bytes payload) {
-            return into<Qdisc>(decode_qdisc(payload), [&](Qdisc q) {
-                if (std::find(ports.begin(), ports.end(), q.ifindex) != ports.end()) {
-                    qdiscs.push_back(std::move(q));
-                }
-            });
+    Status asked = ask(route_.get(), RTM_GETQDISC, dump, bytes_of(tcmsg{}), [&](uint16_t, Bytes payload) {
+        return into<Qdisc>(decode_qdisc(payload), [&](Qdisc q) {
+            if (std::find(ports.begin(), ports.end(), q.ifindex) != ports.end()) {
+                qdiscs.push_back(std::move(q));
+            }
         });
+    });
     if (!asked && !not_there(asked.error())) {
         return asked;
     }
@@ -301,7 +299,7 @@ Status PolicyReader::read_links(std::span<const Ifindex> ports, Policy& policy) 
         request.header.ifi_index = static_cast<int>(raw(ifindex));
         request.mask_head = {.nla_len = NLA_HDRLEN + sizeof(uint32_t), .nla_type = IFLA_EXT_MASK};
         request.mask = RTEXT_FILTER_SKIP_STATS;
-        const Status asked =
+        Status asked =
             ask(route_.get(), RTM_GETLINK, one, bytes_of(request), [&](uint16_t, Bytes payload) -> Status {
                 const auto decoded = decode_link_ipv6(payload);
                 if (!decoded) {
