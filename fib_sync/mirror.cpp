@@ -109,13 +109,18 @@ void Mirror::apply_one(const RouteMessage& m) {
     if (phase_ != Phase::replay) {
         doubt_ = doubt_ || change.missing;
     } else {
-        // A removal may be older than the dump. But replace and remove, when the dump came after both, took
-        // away another route than the one they meant.
+        // A removal may be older than the dump. But a replace and a removal, in either order, when the dump
+        // came after both, took away another route than the one they meant.
+        const bool removal = m.removed && change.changed;
+        const bool both =
+            (removal && replaced_.contains(m.prefix)) || (change.replaced && removed_.contains(m.prefix));
+        doubt_ = doubt_ || change.ambiguous || both;
         if (change.replaced) {
             replaced_.insert(m.prefix);
         }
-        const bool again = m.removed && change.changed && replaced_.contains(m.prefix);
-        doubt_ = doubt_ || change.ambiguous || again;
+        if (removal) {
+            removed_.insert(m.prefix);
+        }
     }
     if (change.changed || entry.routes.empty()) {
         route_changed(m.prefix, entry);

@@ -137,6 +137,7 @@ class Mirror {
     enum class Phase : uint8_t { live, dump, replay };
     Phase phase_ = Phase::live;
     std::set<Prefix> replaced_;  // in this replay
+    std::set<Prefix> removed_;   // a route of theirs, in this replay
     bool doubt_ = false;
 };
 

@@ -48,6 +48,7 @@ void Mirror::commit() {
     if (phase_ == Phase::replay) {
         phase_ = Phase::live;
         replaced_.clear();
+        removed_.clear();
     }
 }
 
