@@ -17,8 +17,8 @@ packages=(
     libbpf-dev libxdp-dev libdpdk-dev libnl-3-dev libnl-route-3-dev libsystemd-dev
     libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libexpected-dev
     libgtest-dev libgmock-dev
-    # what the lab runs; dpdk is there for dpdk-testpmd
-    dpdk frr iperf3 tcpdump ethtool traceroute iputils-ping iproute2 python3 procps util-linux mount
+    # what the lab runs; dpdk-dev is there for dpdk-testpmd
+    dpdk-dev frr iperf3 tcpdump ethtool traceroute iputils-ping iproute2 python3 procps util-linux mount
 )
 
 say() { printf '%s\n' "$@"; }
