@@ -140,6 +140,10 @@ Decoded decode_neighbour(std::string_view name, bool removed, Bytes payload) {
             has_address = true;
         } else if (a->type == NDA_LLADDR) {
             m.mac = mac_of(a->value);
+        } else if (a->type == NDA_FLAGS_EXT) {
+            m.flags_ext = read<uint32_t>(a->value).value_or(0);
+        } else if (a->type == NDA_PROTOCOL) {
+            m.protocol = read<uint8_t>(a->value).value_or(0);
         }
     }
     if (reader.malformed() || !has_address) {
@@ -186,6 +190,8 @@ std::string_view read_nexthop_attribute(const Attribute& a, NexthopMessage& m) {
         }
         case NHA_ENCAP:
         case NHA_ENCAP_TYPE:
+            m.encapsulation = true;
+            return {};
         case NHA_FDB:
             m.unsupported = true;
             return {};

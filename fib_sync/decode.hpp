@@ -2,8 +2,8 @@
 // rtnetlink bytes -> values. Pure: no socket, no state, any thread. Never reads past the bytes given.
 //
 // An attribute that is not known here is skipped, unless it is known to change where a packet goes or how
-// it looks (encapsulation, a route's own MTU, source-specific routes, ...): then the value is marked
-// unsupported, and the mirror leaves the prefix to the kernel.
+// it looks (a route's own MTU, source-specific routes, ...): then the value is marked unsupported, or as an
+// encapsulation, and the mirror leaves the prefix to the kernel.
 #pragma once
 
 #include <cstddef>
@@ -48,6 +48,8 @@ struct NeighborMessage {
     std::optional<MacAddress> mac;  // only addresses of 6 bytes
     uint16_t state = 0;             // NUD_* of linux/neighbour.h
     uint8_t flags = 0;              // NTF_*
+    uint32_t flags_ext = 0;         // NTF_EXT_*
+    uint8_t protocol = 0;           // RTPROT_* of who made the entry; 0 = nobody said
 
     bool operator==(const NeighborMessage&) const = default;
 };
@@ -73,7 +75,8 @@ struct NexthopMessage {
     bool removed = false;
     NexthopId id{};
     bool blackhole = false;
-    bool unsupported = false;            // encapsulation, fdb, a group type that is not known
+    bool unsupported = false;            // fdb, a group type that is not known
+    bool encapsulation = false;          // a lightweight tunnel
     Path path;                           // where members is empty and blackhole false
     std::vector<NexthopMember> members;  // a group; resilient groups too
 
@@ -86,6 +89,7 @@ struct RouteMessage {
     bool append = false;     // NLM_F_APPEND
     bool exclusive = false;  // NLM_F_EXCL: the kernel had no other route of this key
     bool unsupported = false;
+    bool encapsulation = false;  // a lightweight tunnel, or labels to be swapped, on a path
     TableId table{};
     Prefix prefix;
     uint8_t tos = 0;

@@ -45,7 +45,7 @@ std::optional<bool> has_mtu(Bytes metrics) {
 }
 
 // The attributes of one rtnexthop. False = malformed.
-bool read_hop(Bytes attributes, Path& path, bool& unsupported) {
+bool read_hop(Bytes attributes, Path& path, bool& encapsulation) {
     AttributeReader reader(attributes);
     while (const auto a = reader.next()) {
         if (a->type == RTA_GATEWAY || a->type == RTA_VIA) {
@@ -54,7 +54,7 @@ bool read_hop(Bytes attributes, Path& path, bool& unsupported) {
                 return false;
             }
         } else if (is_encapsulation(a->type)) {
-            unsupported = true;
+            encapsulation = true;
         }
     }
     return !reader.malformed();
@@ -70,7 +70,7 @@ bool read_multipath(Bytes value, RouteMessage& m) {
                   .ifindex = Ifindex{static_cast<uint32_t>(hop->rtnh_ifindex)},
                   .weight = hop->rtnh_hops + 1U,
                   .flags = hop->rtnh_flags};
-        if (!read_hop(value.first(hop->rtnh_len).subspan(sizeof(rtnexthop)), path, m.unsupported)) {
+        if (!read_hop(value.first(hop->rtnh_len).subspan(sizeof(rtnexthop)), path, m.encapsulation)) {
             return false;
         }
         m.paths.push_back(path);
@@ -135,7 +135,7 @@ std::string_view read_attribute(const Attribute& a, Reading& r) {
             return {};
         case RTA_SRC:
         default:
-            r.m.unsupported = r.m.unsupported || is_encapsulation(a.type);
+            r.m.encapsulation = r.m.encapsulation || is_encapsulation(a.type);
             return {};
     }
 }

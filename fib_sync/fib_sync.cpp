@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fib_sync/fib_sync.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
 namespace millrace::sync {
 
 FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
-                 std::unique_ptr<NetlinkTransport> transport)
+                 std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
+                 PolicyReader policy)
     : mirror_(sink, std::move(ports)),
       transport_(std::move(transport)),
-      sync_(mirror_, *transport_, options.sync) {}
+      sync_(mirror_, *transport_, options.sync),
+      keeps_(sink, mirror_, std::move(policy)),
+      writer_(std::move(writer)),
+      care_(mirror_, sink, *writer_, options.managed_neighbours && writer_->managed_entries(), options.care) {
+}
 
 Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vector<std::string> ports,
                                                  const Options& options) {
@@ -18,7 +24,34 @@ Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vect
     if (!transport) {
         return tl::unexpected(transport.error());
     }
-    return std::unique_ptr<FibSync>(new FibSync(sink, std::move(ports), options, std::move(*transport)));
+    auto writer = NeighbourWriter::open();
+    if (!writer) {
+        return tl::unexpected(writer.error());
+    }
+    auto policy = PolicyReader::open();
+    if (!policy) {
+        return tl::unexpected(policy.error());
+    }
+    return std::unique_ptr<FibSync>(new FibSync(sink, std::move(ports), options, std::move(*transport),
+                                                std::move(*writer), std::move(*policy)));
+}
+
+uint64_t FibSync::next_deadline_ms() const {
+    const uint64_t deadline = std::min(sync_.deadline().value_or(UINT64_MAX), keeps_.next_deadline_ms());
+    return synced() ? std::min(deadline, care_.deadline()) : deadline;
+}
+
+void FibSync::tick(uint64_t now) {
+    sync_.tick(now);
+    refresh_keeps(now);
+    if (synced()) {
+        care_.tick(now);
+    }
+}
+
+void FibSync::give_back_neighbours() {
+    care_.give_back_all();
+    writer_->drain(1000);
 }
 
 uint64_t FibSync::now_ms() {

@@ -4,12 +4,13 @@
 //
 //     auto sync = FibSync::create(sink, ports);            // in the network namespace to be mirrored
 //     (*sync)->start();
-//     loop: wait for fds() until next_deadline_ms(), then on_event_readable() / on_dump_readable() for those
-//           that are readable, and tick().
+//     loop: wait for fds() and policy_fds() until next_deadline_ms(), then on_event_readable(),
+//           on_dump_readable() or on_policy_readable() for those that are readable, and tick().
 //
 // Time is CLOCK_MONOTONIC in milliseconds.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +19,10 @@
 #include <string>
 #include <vector>
 
+#include "fib_sync/keep_watch.hpp"
 #include "fib_sync/mirror.hpp"
+#include "fib_sync/neighbour_care.hpp"
+#include "fib_sync/neighbour_writer.hpp"
 #include "fib_sync/netlink.hpp"
 #include "fib_sync/sync.hpp"
 #include "millrace/result.hpp"
@@ -31,6 +35,8 @@ class FibSync {
     struct Options {
         size_t receive_buffer = 16U << 20;  // bytes; 1 M route messages need several times that: see Sync
         SyncOptions sync;
+        CareOptions care;
+        bool managed_neighbours = true;  // false: refresh them, as on a kernel that has no managed ones
     };
 
     // Opens and subscribes the sockets; nothing reaches the sink before start(). sink outlives this.
@@ -47,16 +53,33 @@ class FibSync {
     [[nodiscard]] std::array<int, 2> fds() const { return {event_fd(), dump_fd()}; }
     [[nodiscard]] int event_fd() const { return transport_->event_fd(); }
     [[nodiscard]] int dump_fd() const { return transport_->dump_fd(); }
-    void on_event_readable() { transport_->on_event_readable(sync_, now_ms()); }
-    void on_dump_readable() { transport_->on_dump_readable(sync_, now_ms()); }
+    void on_event_readable() {
+        transport_->on_event_readable(sync_, now_ms());
+        refresh_keeps(now_ms());
+    }
+    void on_dump_readable() {
+        transport_->on_dump_readable(sync_, now_ms());
+        refresh_keeps(now_ms());
+    }
+    // What says that the keeps may have changed; one or two, the same for life.
+    [[nodiscard]] std::vector<int> policy_fds() const { return keeps_.fds(); }
+    void on_policy_readable() {
+        keeps_.on_readable();
+        refresh_keeps(now_ms());
+    }
 
     // When tick() has something to do, if nothing becomes readable before.
-    [[nodiscard]] std::optional<uint64_t> next_deadline_ms() const { return sync_.deadline(); }
-    void tick() { sync_.tick(now_ms()); }
-    void tick(uint64_t now_ms) { sync_.tick(now_ms); }
+    [[nodiscard]] uint64_t next_deadline_ms() const;
+    void tick() { tick(now_ms()); }
+    void tick(uint64_t now_ms);
 
-    // The sink has had a whole table: true from the end of the first resync on, also during later ones.
-    [[nodiscard]] bool synced() const { return sync_.statistics().resyncs != 0; }
+    // The orderly end: neighbour entries that were kept for the fast path are the kernel's again. Waits up to
+    // a second for the kernel; no tick() after it.
+    void give_back_neighbours();
+
+    // The sink has had a whole table, and all keeps: true from the end of the first resync on, also during
+    // later ones.
+    [[nodiscard]] bool synced() const { return sync_.statistics().resyncs != 0 && keeps_.known(); }
     // No resync is under way or about to begin.
     [[nodiscard]] bool settled() const {
         return sync_.state() == SyncState::synced && !sync_.deadline().has_value();
@@ -65,15 +88,22 @@ class FibSync {
     [[nodiscard]] SyncState state() const { return sync_.state(); }
     [[nodiscard]] const Statistics& statistics() const { return sync_.statistics(); }
     [[nodiscard]] const Mirror& mirror() const { return mirror_; }
+    [[nodiscard]] const NeighbourCare& neighbour_care() const { return care_; }
+    [[nodiscard]] const NeighbourWriter& neighbour_writer() const { return *writer_; }
     [[nodiscard]] static uint64_t now_ms();
 
   private:
     FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
-            std::unique_ptr<NetlinkTransport> transport);
+            std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
+            PolicyReader policy);
+    void refresh_keeps(uint64_t now_ms) { keeps_.refresh(now_ms, sync_.statistics().resyncs); }
 
     Mirror mirror_;
     std::unique_ptr<NetlinkTransport> transport_;
     Sync sync_;
+    KeepWatch keeps_;
+    std::unique_ptr<NeighbourWriter> writer_;
+    NeighbourCare care_;
 };
 
 }  // namespace millrace::sync

@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fib_sync/groups.hpp"
 
-#include <vector>
+#include <algorithm>
+#include <functional>
+#include <utility>
 
 namespace millrace::sync {
 
+namespace {
+
+// What goes into the choice of a flow's member: see GroupMember::key.
+uint64_t key_of(const Hop& hop) {
+    const uint32_t ifindex = raw(hop.ifindex);
+    return hash_bytes(&ifindex, sizeof(ifindex), std::hash<IpAddress>{}(hop.gateway));
+}
+
+}  // namespace
+
 AdjacencyState Groups::state_of(Ifindex ifindex, const IpAddress& gateway) const {
     AdjacencyState state{.ifindex = ifindex, .reason = Reason::punt_no_neighbour, .destination = {}};
-    if (!links_.usable(ifindex)) {
+    if (!links_.usable(ifindex) || !links_.in_service(ifindex)) {
         state.reason = Reason::punt_link_down;
+        return state;
+    }
+    if (links_.egress_kept(ifindex)) {
+        state.reason = Reason::punt_qdisc;
         return state;
     }
     if (const Neighbor* n = neighbours_.find({gateway, ifindex}); n != nullptr && n->usable()) {
@@ -32,27 +48,47 @@ Reason Groups::effective_reason(const Forwarding& content) const {
     return reason;
 }
 
-void Groups::set(Group& group, const Forwarding& content) {
+std::vector<GroupMember> Groups::members_in_service(const Forwarding& content) const {
+    const auto in_service = [this](const Hop& hop) { return links_.in_service(hop.ifindex); };
+    const bool any = std::any_of(content.hops.begin(), content.hops.end(), in_service);
     std::vector<GroupMember> members;
     members.reserve(content.hops.size());
     for (const Hop& hop : content.hops) {
-        const AdjacencyKey key{hop.ifindex, hop.gateway};
-        const auto [at, created] = adjacencies_.try_emplace(key);
+        if (any && !in_service(hop)) {
+            continue;
+        }
+        const Adjacency& adjacency = adjacencies_.at({hop.ifindex, hop.gateway});
+        members.push_back({adjacency.id, hop.weight, key_of(hop)});
+    }
+    return members;
+}
+
+void Groups::set(Group& group, const Forwarding& content) {
+    for (const Hop& hop : content.hops) {
+        const auto [at, created] = adjacencies_.try_emplace({hop.ifindex, hop.gateway});
         if (created) {
             at->second.id = sink_.create_adjacency();
             at->second.state = state_of(hop.ifindex, hop.gateway);
             sink_.set_adjacency(at->second.id, at->second.state);
         }
         ++at->second.groups;
-        members.push_back({at->second.id, hop.weight});
+        at->second.gateway_of += content.host ? 0 : 1;
     }
-    sink_.set_group(group.id, {.reason = content.reason, .members = members, .connected = content.glean});
     group.content = content;
+    group.members = members_in_service(content);
+    tell(group);
+}
+
+void Groups::tell(Group& group) {
+    sink_.set_group(
+        group.id,
+        {.reason = group.content.reason, .members = group.members, .connected = group.content.glean});
 }
 
 void Groups::release_adjacencies(const Forwarding& content) {
     for (const Hop& hop : content.hops) {
         const auto at = adjacencies_.find({hop.ifindex, hop.gateway});
+        at->second.gateway_of -= content.host ? 0 : 1;
         if (--at->second.groups == 0) {
             sink_.destroy_adjacency(at->second.id);
             adjacencies_.erase(at);
@@ -130,6 +166,16 @@ void Groups::refresh(Ifindex ifindex) {
     for (auto at = adjacencies_.lower_bound({ifindex, {}});
          at != adjacencies_.end() && at->first.ifindex == ifindex; ++at) {
         refresh(at->first, at->second);
+    }
+    for (const auto& [id, group] : by_id_) {
+        if (group->content.hops.size() < 2) {
+            continue;
+        }
+        auto members = members_in_service(group->content);
+        if (members != group->members) {
+            group->members = std::move(members);
+            tell(*group);
+        }
     }
 }
 

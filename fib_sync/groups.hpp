@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <vector>
 
 #include "fib_sync/links.hpp"
 #include "fib_sync/neighbours.hpp"
@@ -21,7 +22,20 @@ class Groups {
         GroupId id{};
         std::optional<NexthopId> nexthop;  // the kernel object that it stands for
         Forwarding content;
-        uint64_t routes = 0;  // prefixes that point here
+        std::vector<GroupMember> members;  // as the sink has them: of the hops that are in service
+        uint64_t routes = 0;               // prefixes that point here
+    };
+
+    struct AdjacencyKey {
+        Ifindex ifindex{};
+        IpAddress gateway;
+        auto operator<=>(const AdjacencyKey&) const = default;
+    };
+    struct Adjacency {
+        AdjacencyId id{};
+        uint64_t groups = 0;
+        uint64_t gateway_of = 0;  // groups, but for the one that leads to it as a connected host
+        AdjacencyState state;
     };
 
     // All three outlive this.
@@ -40,7 +54,9 @@ class Groups {
     // Destroys what no prefix uses. Not at once, since a batch that moves routes may come back to a group.
     void sweep();
 
-    // Sets the adjacencies over an interface, or to one neighbour, to what links and neighbours say.
+    // Sets the adjacencies over an interface, or to one neighbour, to what links and neighbours say. A group
+    // leaves out hops whose link is down while the link of another is up: the kernel does so without a
+    // message, and the dump that tells it may take a second.
     void refresh(Ifindex ifindex);
     void refresh(const NeighborKey& neighbour);
 
@@ -48,22 +64,13 @@ class Groups {
     // forwarded while a member is usable; else the reason of the first member, or the group's own.
     [[nodiscard]] Reason effective_reason(const Forwarding& content) const;
     [[nodiscard]] const std::map<GroupId, Group*>& all() const { return by_id_; }
-    [[nodiscard]] size_t adjacencies() const { return adjacencies_.size(); }
+    [[nodiscard]] const std::map<AdjacencyKey, Adjacency>& adjacencies() const { return adjacencies_; }
 
   private:
-    struct AdjacencyKey {
-        Ifindex ifindex{};
-        IpAddress gateway;
-        auto operator<=>(const AdjacencyKey&) const = default;
-    };
-    struct Adjacency {
-        AdjacencyId id{};
-        uint64_t groups = 0;
-        AdjacencyState state;
-    };
-
     Group& create(Group& group, const Forwarding& content);
     void set(Group& group, const Forwarding& content);
+    void tell(Group& group);
+    [[nodiscard]] std::vector<GroupMember> members_in_service(const Forwarding& content) const;
     void release_adjacencies(const Forwarding& content);
     void refresh(const AdjacencyKey& key, Adjacency& adjacency);
 

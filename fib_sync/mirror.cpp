@@ -27,6 +27,12 @@ bool Mirror::take_doubt() {
     return std::exchange(doubt_, false);
 }
 
+void Mirror::distrust(Ifindex ifindex) {
+    links_.distrust(ifindex, generation_);
+    nexthops_.distrust(ifindex, generation_);
+    groups_.refresh(ifindex);
+}
+
 void Mirror::apply_one(const LinkMessage& m) {
     const Links::Change change = links_.apply(m, generation_);
     if (!links_.usable(m.ifindex)) {
@@ -55,6 +61,18 @@ void Mirror::apply_one(const AddressMessage& m) {
         at->second.interfaces[m.ifindex] = generation_;
     }
     touch_local(m.address, at->second);
+    addresses_changed_ = true;
+}
+
+void Mirror::announce(const std::vector<Ifindex>& interfaces) {
+    for (const Ifindex ifindex : interfaces) {
+        groups_.refresh(ifindex);
+        sink_.set_interface(links_.find(ifindex)->interface());
+    }
+}
+
+void Mirror::set_device_policies(std::map<Ifindex, DevicePolicy> policies) {
+    announce(links_.set_policies(std::move(policies)));
 }
 
 void Mirror::touch_local(const IpAddress& address, Local& local) {
@@ -91,13 +109,18 @@ void Mirror::apply_one(const RouteMessage& m) {
     if (phase_ != Phase::replay) {
         doubt_ = doubt_ || change.missing;
     } else {
-        // A removal may be older than the dump. But replace and remove, when the dump came after both, took
-        // away another route than the one they meant.
+        // A removal may be older than the dump. But a replace and a removal, in either order, when the dump
+        // came after both, took away another route than the one they meant.
+        const bool removal = m.removed && change.changed;
+        const bool both =
+            (removal && replaced_.contains(m.prefix)) || (change.replaced && removed_.contains(m.prefix));
+        doubt_ = doubt_ || change.ambiguous || both;
         if (change.replaced) {
             replaced_.insert(m.prefix);
         }
-        const bool again = m.removed && change.changed && replaced_.contains(m.prefix);
-        doubt_ = doubt_ || change.ambiguous || again;
+        if (removal) {
+            removed_.insert(m.prefix);
+        }
     }
     if (change.changed || entry.routes.empty()) {
         route_changed(m.prefix, entry);
@@ -109,6 +132,7 @@ void Mirror::route_changed(const Prefix& prefix, PrefixEntry& entry) {
     const bool local = !entry.routes.empty() && entry.routes.front().local;
     if (!prefix.is_host()) {
         if (local ? wide_locals_.insert(prefix).second : wide_locals_.erase(prefix) != 0) {
+            ++wide_locals_version_;
             mark_within(prefix);
         }
         return;
@@ -161,6 +185,7 @@ void Mirror::end_resync() {
     for (auto& [address, local] : locals_) {
         if (std::erase_if(local.interfaces, [this](const auto& i) { return i.second != generation_; }) != 0) {
             touch_local(address, local);
+            addresses_changed_ = true;
         }
     }
     for (const NeighborKey& key : neighbours_.not_seen(generation_)) {
@@ -170,6 +195,7 @@ void Mirror::end_resync() {
         gone.address = key.address;
         apply_one(gone);
     }
+    nexthops_.settle(generation_);
     for (const NexthopId id : nexthops_.not_seen(generation_)) {
         NexthopMessage gone;
         gone.removed = true;
@@ -204,9 +230,20 @@ std::optional<Mirror::Entry> Mirror::find_entry(const Prefix& prefix) const {
     return Entry{.group = entry->group, .route = entry->routes.empty() ? nullptr : entry->routes.data()};
 }
 
+std::vector<KeptRoutes> Mirror::kept_routes() const {
+    std::vector<KeptRoutes> all = {{.reason = Reason::punt_encapsulation},
+                                   {.reason = Reason::punt_unsupported}};
+    for (const auto& [id, group] : groups_.all()) {
+        for (KeptRoutes& kept : all) {
+            kept.prefixes += group->content.reason == kept.reason ? group->routes : 0;
+        }
+    }
+    return all;
+}
+
 bool Mirror::has_host_route(const NeighborKey& neighbour) const {
     const auto entry = find_entry(Prefix::make(neighbour.address, address_bits(neighbour.address.family)));
-    return entry && entry->route == nullptr &&
+    return entry && entry->group->content.host &&
            entry->group->content.hops.front().ifindex == neighbour.ifindex;
 }
 

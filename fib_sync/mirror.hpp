@@ -32,11 +32,20 @@ class Mirror {
 
     void apply(const Message& message);
 
+    // The link went down, and the kernel has flushed IPv4 routes and nexthop objects over it without a
+    // message (fib_sync_down_dev, nexthop_flush_dev). Until a dump that begins after this is in force,
+    // nothing is forwarded over it, though it be up again, and these objects' ids are not believed, though
+    // they be back.
+    void distrust(Ifindex ifindex);
+
     // Between these two, apply() takes messages of a dump: what was not seen when it ends is removed.
     // begin_resync may be called again, to start over. From end_resync to the next commit, apply() takes
     // notifications that queued meanwhile, and that may be older than what the dump told.
     void begin_resync();
     void end_resync();
+
+    // What the kernel's switches say of the ports; the whole, in force at once.
+    void set_device_policies(std::map<Ifindex, DevicePolicy> policies);
 
     // Brings the sink to the state of the tables, and ends the batch.
     void commit();
@@ -55,7 +64,13 @@ class Mirror {
     // The first prefix with an entry after `after` (from the beginning: nullptr). nullopt at the end.
     [[nodiscard]] std::optional<std::pair<Prefix, Entry>> next_entry(const Prefix* after) const;
     [[nodiscard]] std::optional<Entry> find_entry(const Prefix& prefix) const;
+    // The prefixes that have no other outcome than to be left to the kernel: encapsulations, and the rest.
+    [[nodiscard]] std::vector<KeptRoutes> kept_routes() const;
     [[nodiscard]] bool has_host_route(const NeighborKey& neighbour) const;
+
+    // Prefixes that are delivered to the router itself as a whole. Counts their changes.
+    [[nodiscard]] const std::set<Prefix>& local_prefixes() const { return wide_locals_; }
+    [[nodiscard]] uint64_t local_prefixes_version() const { return wide_locals_version_; }
 
     [[nodiscard]] const Links& links() const { return links_; }
     [[nodiscard]] const Neighbours& neighbours() const { return neighbours_; }
@@ -85,12 +100,15 @@ class Mirror {
     };
     [[nodiscard]] std::optional<Choice> choose(const Prefix& prefix, const PrefixEntry& entry) const;
     [[nodiscard]] std::optional<Choice> choose_host(const IpAddress& address) const;
+    [[nodiscard]] std::optional<Choice> choose_neighbour(const IpAddress& address, Ifindex glean) const;
     [[nodiscard]] bool in_local_prefix(const Prefix& prefix) const;
 
     void commit_nexthops();
     void commit_coverage();
     void commit_prefix(const Prefix& prefix);
     void commit_locals();
+    void commit_ipv4();
+    void announce(const std::vector<Ifindex>& interfaces);
 
     ForwardingSink& sink_;
     Links links_;
@@ -109,14 +127,17 @@ class Mirror {
     void touch_local(const IpAddress& address, Local& local);
     std::map<IpAddress, Local> locals_;
     std::set<Prefix> wide_locals_;  // prefixes of the local table, host prefixes apart
+    uint64_t wide_locals_version_ = 0;
 
     std::vector<Prefix> dirty_;
     std::vector<IpAddress> dirty_locals_;
     std::set<Ifindex> removed_interfaces_;
+    bool addresses_changed_ = false;
     uint32_t generation_ = 1;
     enum class Phase : uint8_t { live, dump, replay };
     Phase phase_ = Phase::live;
     std::set<Prefix> replaced_;  // in this replay
+    std::set<Prefix> removed_;   // a route of theirs, in this replay
     bool doubt_ = false;
 };
 

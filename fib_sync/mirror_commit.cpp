@@ -26,6 +26,7 @@ Forwarding punt(Reason reason) {
 }  // namespace
 
 void Mirror::commit() {
+    commit_ipv4();
     commit_nexthops();
     commit_coverage();
     for (const Prefix& prefix : dirty_) {
@@ -33,6 +34,12 @@ void Mirror::commit() {
     }
     dirty_.clear();
     groups_.sweep();
+    if (phase_ == Phase::replay) {
+        // What went without a message is out of the sink now.
+        for (const Ifindex ifindex : links_.settle(generation_)) {
+            groups_.refresh(ifindex);
+        }
+    }
     commit_locals();
     for (const Ifindex ifindex : std::exchange(removed_interfaces_, {})) {
         sink_.remove_interface(ifindex);
@@ -41,6 +48,7 @@ void Mirror::commit() {
     if (phase_ == Phase::replay) {
         phase_ = Phase::live;
         replaced_.clear();
+        removed_.clear();
     }
 }
 
@@ -108,12 +116,16 @@ std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixE
     if (in_local_prefix(prefix)) {
         return Choice{{}, punt(Reason::punt_local)};
     }
-    // Routes by TOS are the kernel's alone; the highest TOS comes first. Equal IPv6 routes of different
-    // preference (RFC 4191) too.
-    const bool by_preference = std::any_of(entry.routes.begin(), entry.routes.end(), [&](const Route& r) {
-        return r.metric == best.metric && r.preference != best.preference;
-    });
-    if (best.tos != 0 || best.unsupported || by_preference) {
+    if (best.encapsulation) {
+        return Choice{{}, punt(Reason::punt_encapsulation)};
+    }
+    // Routes by TOS are the kernel's alone; the highest TOS comes first. So are several IPv6 routes of one
+    // metric that are not one multipath route: it looks at preference (RFC 4191), at which router is
+    // reachable, and at an order that changes when a path of the first is deleted (rt6_select). Link-local
+    // prefixes, one for each link, are no transit's.
+    const bool several = prefix.address.family == Family::ipv6 && entry.routes.size() > 1 &&
+                         entry.routes[1].metric == best.metric && !never_a_host_route(prefix.address);
+    if (best.tos != 0 || best.unsupported || several) {
         return Choice{{}, punt(Reason::punt_unsupported)};
     }
     const bool unicast = best.type == RTN_UNICAST;
@@ -121,7 +133,10 @@ std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixE
         return Choice{best.nexthop, nexthops_.resolve(best.nexthop, links_)};
     }
     if (unicast) {
-        return Choice{{}, resolve_paths(best.paths, links_)};
+        const Forwarding content = resolve_paths(best.paths, links_);
+        // A host connected by a route of its own: the far end of a point-to-point address, for one.
+        const auto host = prefix.is_host() ? choose_neighbour(prefix.address, content.glean) : std::nullopt;
+        return host ? host : Choice{{}, content};
     }
     switch (best.type) {
         case RTN_BLACKHOLE:
@@ -139,14 +154,16 @@ std::optional<Mirror::Choice> Mirror::choose_host(const IpAddress& address) cons
         return std::nullopt;
     }
     const PrefixEntry* cover = rib_.longest_match(address);
-    if (cover == nullptr || cover->glean == Ifindex{}) {
-        return std::nullopt;
-    }
-    const Neighbor* neighbour = neighbours_.find({address, cover->glean});
+    return cover == nullptr ? std::nullopt : choose_neighbour(address, cover->glean);
+}
+
+// glean: of the prefix that the address is in; none = it is not connected.
+std::optional<Mirror::Choice> Mirror::choose_neighbour(const IpAddress& address, Ifindex glean) const {
+    const Neighbor* neighbour = glean == Ifindex{} ? nullptr : neighbours_.find({address, glean});
     if (neighbour == nullptr || !neighbour->usable()) {
         return std::nullopt;
     }
-    return Choice{{}, Forwarding{Reason::forwarded, {Hop{cover->glean, address, 1}}, {}}};
+    return Choice{{}, Forwarding{Reason::forwarded, {Hop{glean, address, 1}}, {}, true}};
 }
 
 void Mirror::commit_prefix(const Prefix& prefix) {
@@ -176,6 +193,21 @@ void Mirror::commit_prefix(const Prefix& prefix) {
     if (entry->routes.empty()) {
         rib_.erase(prefix);
     }
+}
+
+void Mirror::commit_ipv4() {
+    if (!std::exchange(addresses_changed_, false)) {
+        return;
+    }
+    std::set<Ifindex> with_address;
+    for (const auto& [address, local] : locals_) {
+        if (address.family == Family::ipv4) {
+            for (const auto& [ifindex, generation] : local.interfaces) {
+                with_address.insert(ifindex);
+            }
+        }
+    }
+    announce(links_.set_ipv4(with_address));
 }
 
 void Mirror::commit_locals() {

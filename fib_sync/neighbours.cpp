@@ -45,7 +45,12 @@ bool Neighbours::apply(const NeighborMessage& message, uint32_t generation) {
         }
         return was_usable;
     }
-    const Neighbor next{.mac = message.mac, .state = message.state, .seen = generation};
+    const Neighbor next{.mac = message.mac,
+                        .state = message.state,
+                        .flags = message.flags,
+                        .flags_ext = message.flags_ext,
+                        .protocol = message.protocol,
+                        .seen = generation};
     const bool same = was_usable == next.usable() && (!was_usable || found->second.mac == next.mac);
     neighbours_.insert_or_assign(key, next);
     return !same;

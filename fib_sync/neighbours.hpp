@@ -21,7 +21,10 @@ struct NeighborKey {
 
 struct Neighbor {
     std::optional<MacAddress> mac;
-    uint16_t state = 0;  // NUD_*
+    uint16_t state = 0;      // NUD_*
+    uint8_t flags = 0;       // NTF_*
+    uint32_t flags_ext = 0;  // NTF_EXT_*
+    uint8_t protocol = 0;    // RTPROT_*
     uint32_t seen = 0;
 
     // The kernel transmits to neighbours in these states at once (NUD_VALID): PERMANENT, NOARP, REACHABLE,

@@ -7,12 +7,6 @@
 #include <utility>
 
 namespace millrace::sync {
-namespace {
-
-constexpr unsigned out_of_service = RTNH_F_DEAD | RTNH_F_LINKDOWN;
-
-}  // namespace
-
 Forwarding resolve_paths(std::span<const Path> paths, const Links& links) {
     const bool single = paths.size() == 1;
     Forwarding f{.reason = Reason::forwarded, .hops = {}, .glean = {}};
@@ -24,8 +18,8 @@ Forwarding resolve_paths(std::span<const Path> paths, const Links& links) {
         if (!links.managed(p.ifindex)) {
             return {.reason = Reason::punt_unmanaged, .hops = {}, .glean = {}};
         }
-        // A single path without carrier stays: its adjacency tells.
-        if ((p.flags & (single ? unsigned{RTNH_F_DEAD} : out_of_service)) != 0) {
+        // RTNH_F_LINKDOWN is no matter: that its link has no carrier is known from the link itself.
+        if ((p.flags & RTNH_F_DEAD) != 0) {
             continue;
         }
         if (p.gateway) {
@@ -82,6 +76,25 @@ void Nexthops::apply(const NexthopMessage& message, uint32_t generation) {
     note(message.id);
 }
 
+void Nexthops::distrust(Ifindex ifindex, uint32_t generation) {
+    for (const auto& [id, object] : objects_) {
+        if (object.state.members.empty() && !object.state.blackhole && object.state.path.ifindex == ifindex) {
+            distrusted_[id] = generation;
+            note(id);
+        }
+    }
+}
+
+void Nexthops::settle(uint32_t generation) {
+    std::erase_if(distrusted_, [&](const auto& one) {
+        if (one.second == generation) {
+            return false;
+        }
+        note(one.first);
+        return true;
+    });
+}
+
 std::vector<NexthopId> Nexthops::not_seen(uint32_t generation) const {
     std::vector<NexthopId> gone;
     for (const auto& [id, object] : objects_) {
@@ -105,8 +118,12 @@ std::set<NexthopId> Nexthops::take_changed() {
 Forwarding Nexthops::resolve(NexthopId id, const Links& links) const {
     Forwarding unsupported{Reason::punt_unsupported, {}, {}};
     const auto found = objects_.find(id);
-    if (found == objects_.end() || found->second.state.unsupported) {
+    if (found == objects_.end() || found->second.state.unsupported || distrusted_.contains(id)) {
         return unsupported;
+    }
+    Forwarding encapsulation{Reason::punt_encapsulation, {}, {}};
+    if (found->second.state.encapsulation) {
+        return encapsulation;
     }
     const NexthopMessage& object = found->second.state;
     if (object.blackhole) {
@@ -117,11 +134,17 @@ Forwarding Nexthops::resolve(NexthopId id, const Links& links) const {
     }
     std::vector<Path> paths;
     for (const NexthopMember& m : object.members) {
+        if (distrusted_.contains(m.id)) {
+            continue;
+        }
         const auto member = objects_.find(m.id);
         // The kernel nests no groups, and a blackhole is only ever the single member of one.
         if (member == objects_.end() || member->second.state.unsupported ||
             !member->second.state.members.empty()) {
             return unsupported;
+        }
+        if (member->second.state.encapsulation) {
+            return encapsulation;
         }
         if (member->second.state.blackhole) {
             return object.members.size() == 1 ? Forwarding{Reason::drop_blackhole, {}, {}} : unsupported;

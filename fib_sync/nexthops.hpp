@@ -26,7 +26,8 @@ struct Hop {
 struct Forwarding {
     Reason reason = Reason::punt_unsupported;
     std::vector<Hop> hops;
-    Ifindex glean{};  // with punt_glean: the interface that the prefix is connected to
+    Ifindex glean{};    // with punt_glean: the interface that the prefix is connected to
+    bool host = false;  // the hop is the destination itself: a connected host
     auto operator<=>(const Forwarding&) const = default;
 };
 
@@ -42,6 +43,11 @@ class Nexthops {
 
     // Notes which objects mean something else now: this one and the groups that contain it.
     void apply(const NexthopMessage& message, uint32_t generation);
+    // Mirror::distrust, for the objects over the interface. Routes by these ids are in doubt, and left to the
+    // kernel; groups do without them.
+    void distrust(Ifindex ifindex, uint32_t generation);
+    // A dump of this generation has ended: what was distrusted before it is trusted.
+    void settle(uint32_t generation);
     [[nodiscard]] std::vector<NexthopId> not_seen(uint32_t generation) const;
     // Those noted since the last call.
     [[nodiscard]] std::set<NexthopId> take_changed();
@@ -58,6 +64,7 @@ class Nexthops {
 
     std::map<NexthopId, Object> objects_;
     std::map<NexthopId, std::set<NexthopId>> containers_;  // member -> groups
+    std::map<NexthopId, uint32_t> distrusted_;             // -> generation
     std::set<NexthopId> changed_;
 };
 

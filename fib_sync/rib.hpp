@@ -18,6 +18,7 @@ namespace millrace::sync {
 struct Route {
     bool local = false;  // of the local table, which the kernel looks up first
     bool unsupported = false;
+    bool encapsulation = false;
     uint8_t tos = 0;
     uint8_t type = 0;        // RTN_*
     uint8_t protocol = 0;    // RTPROT_*
@@ -44,7 +45,7 @@ class Rib {
 
     struct Change {
         bool changed = false;
-        bool missing = false;    // a removal of something that is not here, though its key is
+        bool missing = false;    // a removal of something that is not here, though its key is; or one untold
         bool replaced = false;   // another route made place for this one
         bool ambiguous = false;  // ... one of several: which one was first then?
     };

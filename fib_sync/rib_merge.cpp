@@ -20,23 +20,33 @@ bool same_way(const Path& a, const Path& b) {
     return a.ifindex == b.ifindex && a.gateway == b.gateway;
 }
 
+// By a nexthop object, a route is a blackhole when its object is one, and may turn into the other without a
+// message of its own.
+bool same_type(const Route& a, const Route& b) {
+    const auto follows = [](const Route& r) {
+        return r.nexthop != NexthopId{} && (r.type == RTN_UNICAST || r.type == RTN_BLACKHOLE);
+    };
+    return a.type == b.type || (follows(a) && follows(b));
+}
+
 // Is it the same route to the kernel? State flags come and go without making it another one.
 bool identical(const Route& a, const Route& b) {
-    return a.type == b.type && a.scope == b.scope && a.protocol == b.protocol && a.rest == b.rest &&
-           a.nexthop == b.nexthop && a.unsupported == b.unsupported &&
+    return same_type(a, b) && a.scope == b.scope && a.protocol == b.protocol && a.rest == b.rest &&
+           a.nexthop == b.nexthop && a.unsupported == b.unsupported && a.encapsulation == b.encapsulation &&
            std::equal(a.paths.begin(), a.paths.end(), b.paths.begin(), b.paths.end(),
                       [](const Path& x, const Path& y) { return same_way(x, y) && x.weight == y.weight; });
 }
 
 // rt6_qualify_for_ecmp: IPv6 routes of one key with a gateway are paths of one multipath route.
 bool joins(const Route& r) {
-    return r.type == RTN_UNICAST && r.nexthop == NexthopId{} && !r.unsupported &&
+    return r.type == RTN_UNICAST && r.nexthop == NexthopId{} && !r.unsupported && !r.encapsulation &&
            std::all_of(r.paths.begin(), r.paths.end(), [](const Path& p) { return p.gateway.has_value(); });
 }
 
 Route make_route(const RouteMessage& m, uint32_t generation) {
     return {.local = m.table == local_table,
             .unsupported = m.unsupported,
+            .encapsulation = m.encapsulation,
             .tos = m.tos,
             .type = m.type,
             .protocol = m.protocol,
@@ -136,11 +146,12 @@ Rib::Change Rib::add_ipv4(Routes& routes, size_t first, size_t last, Route route
         ++twin;
     }
     if (message.replace && last > first) {
-        if (twin == first) {
-            return {.changed = refresh(routes[first], std::move(route))};
-        }
-        // Replayed over a dump that is newer, the first of several may not be the one that was replaced.
+        // Replayed over a dump that is newer, the first of several may not be the one that was replaced; and
+        // one of the others may be, brought back by an older message.
         const bool ambiguous = last - first > 1;
+        if (twin == first) {
+            return {.changed = refresh(routes[first], std::move(route)), .ambiguous = ambiguous};
+        }
         if (twin < last) {
             erase(routes, twin);
         }
@@ -171,11 +182,14 @@ Rib::Change Rib::add_ipv6(Routes& routes, size_t first, size_t last, Route route
     }
     if (message.replace && last > first) {
         const size_t target = like < last ? like : first;
+        const bool several = last - first > 1;
         if (identical(routes[target], route)) {
-            return {.changed = refresh(routes[target], std::move(route))};
+            return {.changed = refresh(routes[target], std::move(route)), .ambiguous = several};
         }
+        // A multipath route that replaces one takes all others of the metric along, without a message.
+        const bool takes_all = several && route.paths.size() > 1;
         assign(routes, target, std::move(route));
-        return {.changed = true, .replaced = true, .ambiguous = last - first > 1};
+        return {.changed = true, .missing = takes_all, .replaced = true, .ambiguous = several};
     }
     if (joining && like < last) {
         // Kernels announce the whole route after each change; before 4.11 each path was a message.

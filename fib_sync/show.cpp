@@ -182,7 +182,8 @@ class GroupRows : public RowSource {
 
 class NeighborRows : public RowSource {
   public:
-    NeighborRows(const Mirror& mirror, std::optional<Family> family) : mirror_(mirror), family_(family) {}
+    NeighborRows(const Mirror& mirror, const NeighbourCare& care, std::optional<Family> family)
+        : mirror_(mirror), care_(care), family_(family) {}
 
     bool next(std::string& row) override {
         const auto& all = mirror_.neighbours().all();
@@ -195,6 +196,7 @@ class NeighborRows : public RowSource {
         }
         const auto& [key, neighbour] = *at;
         last_ = key;
+        const Care care = care_.care_of(key);
         const Json json = {
             {"address", key.address.text()},
             {"interface", mirror_.links().name(key.ifindex)},
@@ -202,6 +204,7 @@ class NeighborRows : public RowSource {
             {"state", neighbour_state_name(neighbour.state)},
             {"usable", neighbour.usable() && mirror_.links().usable(key.ifindex)},
             {"host_route", mirror_.has_host_route(key)},
+            {"care", care == Care::none ? Json(nullptr) : Json(name(care))},
         };
         row = text_of(json);
         return true;
@@ -209,6 +212,7 @@ class NeighborRows : public RowSource {
 
   private:
     const Mirror& mirror_;
+    const NeighbourCare& care_;
     std::optional<Family> family_;
     std::optional<NeighborKey> last_;
 };
@@ -240,9 +244,11 @@ class SyncRow : public RowSource {
             {"last_duration_ms", s.last_duration_ms},
             {"prefixes", sync_.mirror().rib().table().size()},
             {"groups", sync_.mirror().groups().all().size()},
-            {"adjacencies", sync_.mirror().groups().adjacencies()},
+            {"adjacencies", sync_.mirror().groups().adjacencies().size()},
             {"neighbors", sync_.mirror().neighbours().all().size()},
             {"nexthop_objects", sync_.mirror().nexthops().size()},
+            {"neighbor_requests", sync_.neighbour_care().requested()},
+            {"neighbor_requests_refused", sync_.neighbour_writer().refused()},
         };
         row = text_of(json);
         return true;
@@ -278,13 +284,13 @@ RowOpener show_nexthops(const Mirror& mirror) {
     };
 }
 
-RowOpener show_neighbors(const Mirror& mirror) {
-    return [&mirror](const ShowArguments& arguments) -> Result<std::unique_ptr<RowSource>> {
+RowOpener show_neighbors(const Mirror& mirror, const NeighbourCare& care) {
+    return [&mirror, &care](const ShowArguments& arguments) -> Result<std::unique_ptr<RowSource>> {
         const auto family = family_of(arguments);
         if (!family) {
             return tl::unexpected(family.error());
         }
-        return std::make_unique<NeighborRows>(mirror, *family);
+        return std::make_unique<NeighborRows>(mirror, care, *family);
     };
 }
 

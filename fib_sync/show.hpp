@@ -17,8 +17,9 @@ namespace millrace::sync {
 // Groups in force. {"group","nexthop_id","outcome","reason","members":[...],"routes"}
 [[nodiscard]] RowOpener show_nexthops(const Mirror& mirror);
 
-// {"address","interface","mac","state","usable","host_route"}. Argument: family = ipv4 | ipv6.
-[[nodiscard]] RowOpener show_neighbors(const Mirror& mirror);
+// {"address","interface","mac","state","usable","host_route","care"}; care = who keeps the entry for the fast
+// path: "managed" (the kernel, since we asked it to), "refreshed" (we do), null. Argument: family.
+[[nodiscard]] RowOpener show_neighbors(const Mirror& mirror, const NeighbourCare& care);
 
 // One row: the state, the counters of Statistics, and how much the mirror holds.
 [[nodiscard]] RowOpener show_sync(const FibSync& sync);

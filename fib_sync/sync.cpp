@@ -80,6 +80,9 @@ void Sync::watch(const Message& message, uint64_t now) {
         // Down counts also where the mirror knows it from a dump: an older message that adds a route over the
         // link may have been read after that dump, and nothing will take that route back.
         const bool down = link->removed || !link->up || !link->carrier;
+        if (down) {
+            mirror_.distrust(link->ifindex);
+        }
         const Link* known = mirror_.links().find(link->ifindex);
         if (down || (known != nullptr && !(known->state.up && known->state.carrier))) {
             schedule(now, "link state");

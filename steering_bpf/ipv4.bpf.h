@@ -31,6 +31,8 @@ static __always_inline bool keep_prefix4(__be32 address) {
 
 static __always_inline enum millrace_steer_reason keep_ipv4(const struct millrace_steer_config* config,
                                                             const struct iphdr* ip, const void* end) {
+    if (config->flags & MILLRACE_FLAG_KEEP_ALL4)
+        return MILLRACE_STEER_KEEP_FAMILY;
     if ((config->flags & MILLRACE_FLAG_KEEP4) && (keep_prefix4(ip->saddr) || keep_prefix4(ip->daddr)))
         return MILLRACE_STEER_KEEP_PREFIX;
     if ((config->flags & MILLRACE_FLAG_KEEP_PROTOCOL) && keep_protocol(config, ip->protocol))

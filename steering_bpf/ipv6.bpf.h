@@ -14,7 +14,7 @@
 
 /*
  * Link-local, multicast (RFC 4291 2.5.6, 2.7) and all of ::/80: unspecified, loopback, IPv4-compatible and
- * IPv4-mapped (the kernel discards mapped sources on input since its commit 6af1799aaf3f).
+ * IPv4-mapped. Some kernels forward part of these (6.18: mapped sources, and to ::): theirs to decide.
  */
 static __always_inline bool martian6(const struct in6_addr* a) {
     return a->s6_addr[0] == 0xff || (a->s6_addr[0] == 0xfe && (a->s6_addr[1] & 0xc0) == 0x80) ||
@@ -51,6 +51,8 @@ static __always_inline bool keep_prefix6(const struct in6_addr* address) {
 
 static __always_inline enum millrace_steer_reason keep_ipv6(const struct millrace_steer_config* config,
                                                             const struct ipv6hdr* ip, const void* end) {
+    if (config->flags & MILLRACE_FLAG_KEEP_ALL6)
+        return MILLRACE_STEER_KEEP_FAMILY;
     if ((config->flags & MILLRACE_FLAG_KEEP6) && (keep_prefix6(&ip->saddr) || keep_prefix6(&ip->daddr)))
         return MILLRACE_STEER_KEEP_PREFIX;
     if ((config->flags & MILLRACE_FLAG_KEEP_PROTOCOL) &&

@@ -22,8 +22,9 @@ namespace millrace::steering {
 namespace {
 
 constexpr uint32_t first_key = 0;
-constexpr uint32_t keep_flags =
-    MILLRACE_FLAG_KEEP4 | MILLRACE_FLAG_KEEP6 | MILLRACE_FLAG_KEEP_L4 | MILLRACE_FLAG_KEEP_PROTOCOL;
+constexpr uint32_t keep_flags = MILLRACE_FLAG_KEEP4 | MILLRACE_FLAG_KEEP6 | MILLRACE_FLAG_KEEP_L4 |
+                                MILLRACE_FLAG_KEEP_PROTOCOL | MILLRACE_FLAG_KEEP_ALL4 |
+                                MILLRACE_FLAG_KEEP_ALL6;
 
 MapKey local_key(const IpAddress& address) {
     MapKey key{};
@@ -203,6 +204,44 @@ Status PortMaps::set_keep(const KeepConfig& keep) {
     now->flags |= keep.l4_ports.empty() ? 0 : MILLRACE_FLAG_KEEP_L4;
     now->flags |= keep.protocols.empty() ? 0 : MILLRACE_FLAG_KEEP_PROTOCOL;
     return write_config(*now);
+}
+
+Status PortMaps::update_keep(std::span<const Prefix> prefixes, bool all_ipv4, bool all_ipv6) {
+    auto now = config();
+    if (!now) {
+        return tl::unexpected(now.error());
+    }
+    struct Of {
+        int map;
+        uint32_t flag;
+        uint32_t all_flag;
+        bool all;
+        std::set<MapKey> keys{};
+    };
+    std::array<Of, 2> families = {{{keep4_.get(), MILLRACE_FLAG_KEEP4, MILLRACE_FLAG_KEEP_ALL4, all_ipv4},
+                                   {keep6_.get(), MILLRACE_FLAG_KEEP6, MILLRACE_FLAG_KEEP_ALL6, all_ipv6}}};
+    for (const Prefix& prefix : prefixes) {
+        families[prefix.address.family == Family::ipv4 ? 0 : 1].keys.insert(keep_key(prefix));
+    }
+    now->flags |= MILLRACE_FLAG_KEEP_ALL4 | MILLRACE_FLAG_KEEP_ALL6;
+    if (auto written = write_config(*now); !written) {
+        return written;
+    }
+    Status first;
+    for (const Of& of : families) {
+        if (const int error = replace_keys(of.map, of.keys); error != 0) {
+            first = failed(fmt::format("keep: cannot store {} {} prefixes", of.keys.size(),
+                                       of.map == keep4_.get() ? "IPv4" : "IPv6"),
+                           error);
+            continue;
+        }
+        now->flags &= ~(of.flag | of.all_flag);
+        now->flags |= (of.keys.empty() ? 0 : of.flag) | (of.all ? of.all_flag : 0);
+    }
+    if (auto written = write_config(*now); !written) {
+        return written;
+    }
+    return first;
 }
 
 Status PortMaps::add_local(const IpAddress& address) {

@@ -39,6 +39,11 @@ class PortMaps {
     // MILLRACE_MAX_KEEP prefixes of a family.
     Status set_keep(const KeepConfig& keep);
 
+    // What is kept beyond protocols and L4 ports, which stay: replaces the prefixes of the policy, and says
+    // whether all of a family is kept. While the prefixes change, all of their family is: no packet slips
+    // through. Error: more than MILLRACE_MAX_KEEP prefixes of a family; then all of it stays kept.
+    Status update_keep(std::span<const Prefix> prefixes, bool all_ipv4, bool all_ipv6);
+
     // The router's own addresses. Adding one twice and removing one that is not there succeed. Error: more
     // than MILLRACE_MAX_LOCAL of a family.
     Status add_local(const IpAddress& address);

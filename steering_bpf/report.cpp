@@ -50,6 +50,8 @@ std::string report_json(const PortStatus& port) {
         {"heartbeat_age_ms", nullptr},
         {"heartbeat_timeout_ms", port.heartbeat_timeout_ms},
         {"heartbeat_stale", stale(port)},
+        {"keep_ipv4", (port.flags & MILLRACE_FLAG_KEEP_ALL4) != 0},
+        {"keep_ipv6", (port.flags & MILLRACE_FLAG_KEEP_ALL6) != 0},
         {"keep_prefixes", (port.flags & (MILLRACE_FLAG_KEEP4 | MILLRACE_FLAG_KEEP6)) != 0},
         {"keep_protocols", (port.flags & MILLRACE_FLAG_KEEP_PROTOCOL) != 0},
         {"keep_l4_ports", (port.flags & MILLRACE_FLAG_KEEP_L4) != 0},

@@ -36,6 +36,8 @@ int show(const ShowOptions& options) {
     }
     const bool counts = options.what == "counters" || options.what == "steering";
     cli::Table table(*cli::columns_of(options.what));
+    cli::Table kept(*cli::columns_of("kept"));  // of steering, in front of the counters
+    bool any_kept = false;
     const char* separator = "[\n";
     uint64_t rows = 0;
     const Status shown = client->show(options.what, arguments, [&](const nlohmann::json& row) {
@@ -43,6 +45,9 @@ int show(const ShowOptions& options) {
         if (options.json) {
             fmt::print("{}{}", separator, row.dump());
             separator = ",\n";
+        } else if (row.value("kind", "") == "kept") {
+            kept.add(row);
+            any_kept = true;
         } else if (!counts || options.all || row.value("packets", 0ULL) != 0) {
             table.add(row);
         }
@@ -57,6 +62,14 @@ int show(const ShowOptions& options) {
         fmt::print(stderr, "millrace: the fast path has no route of exactly {}\n", options.prefix);
         return 1;
     } else {
+        if (options.what == "steering") {
+            if (any_kept) {
+                kept.finish();
+            } else {
+                std::puts("Nothing is kept in the kernel by policy.");
+            }
+            std::puts("");
+        }
         table.finish();
     }
     return 0;
@@ -85,7 +98,7 @@ int main(int argc, char** argv) {
         "  millrace show routes                what the FIB does with each prefix\n"
         "  millrace show routes 10.0.0.0/8     one prefix\n"
         "  millrace show counters              packets by ingress port and reason\n"
-        "  millrace show steering --json       the classifiers' verdicts, for machines");
+        "  millrace show steering --json       what the kernel keeps and why, verdicts, for machines");
     app.footer("'millrace show --help' lists what there is to show.");
 
     try {

@@ -76,11 +76,16 @@ const std::map<std::string, std::vector<Column>, std::less<>>& all_columns() {
           hops("members")}},
         {"neighbors",
          {field("ADDRESS", "address"), field("PORT", "interface"), field("MAC", "mac"),
-          field("STATE", "state"), field("USABLE", "usable")}},
+          field("STATE", "state"), field("USABLE", "usable"), field("CARE", "care")}},
         {"ports",
          {field("PORT", "port"), field("UP", "usable"), number("MTU", "mtu"), number("QUEUES", "queues"),
           field("XDP", "xdp_mode"), field("SOCKETS", "xsk_mode"), number("RX", "rx_packets"),
           number("TX", "tx_packets"), number("PUNTED", "punted_packets")}},
+        {"kept",
+         {{"PORT",
+           [](const nlohmann::json& row) { return row["port"].is_null() ? "all" : plain(row["port"]); }},
+          field("KEPT IN THE KERNEL", "what"),
+          field("CAUSE", "text")}},
         {"steering",
          {field("PORT", "port"), field("REASON", "reason"), number("PACKETS", "packets"),
           number("BYTES", "bytes"), field("", "text")}},
@@ -90,7 +95,8 @@ const std::map<std::string, std::vector<Column>, std::less<>>& all_columns() {
          {field("STATE", "state"), number("RESYNCS", "resyncs"), number("OVERRUNS", "overruns"),
           number("ERRORS", "decode_errors"), number("LAST ms", "last_duration_ms"),
           number("PREFIXES", "prefixes"), number("NEIGHBORS", "neighbors"),
-          number("NEXTHOPS", "nexthop_objects")}},
+          number("NEXTHOPS", "nexthop_objects"), number("ASKED", "neighbor_requests"),
+          number("REFUSED", "neighbor_requests_refused")}},
     };
     return all;
 }

@@ -222,6 +222,11 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                    {"groups", reader.number("sizes.groups", c.sizes.groups, 16, 1 << 20)},
                    {"adjacencies", reader.number("sizes.adjacencies", c.sizes.adjacencies, 16, 1 << 20)}});
           }},
+         {"punt",
+          [&](const toml::node& node) {
+              reader.table(node, "[punt]",
+                           {{"rate", reader.number("punt.rate", c.punt.rate, 100, 10'000'000)}});
+          }},
          {"keep",
           [&](const toml::node& node) {
               reader.table(
@@ -282,10 +287,11 @@ void check_whole(Reader& reader, Config& c) {
     }
     // The driver takes 2048 buffers for each fill ring, whatever ring says; up to a ring's worth is being
     // sent.
-    const size_t needed = queues * (2048 + c.sizes.ring) + c.sizes.punt_ring;
+    const size_t punted = c.ports.size() * 2 * c.sizes.punt_ring;
+    const size_t needed = queues * (2048 + c.sizes.ring) + punted;
     if (c.sizes.mbufs < needed) {
-        reader.mistake(fmt::format("sizes.mbufs = {} is too small: {} queues need at least {}", c.sizes.mbufs,
-                                   queues, needed));
+        reader.mistake(fmt::format("sizes.mbufs = {} is too small: {} ports with {} queues need at least {}",
+                                   c.sizes.mbufs, c.ports.size(), queues, needed));
     }
     if (c.control_socket.size() >= sizeof(sockaddr_un::sun_path)) {
         reader.mistake(fmt::format("control.socket: a path of at most {} characters",

@@ -125,11 +125,11 @@ Status serve(const Config& config) {
     if (!taps) {
         return tl::unexpected(taps.error());
     }
-    const auto punter = Punter::start(std::move(*taps), config.sizes.punt_ring);
+    const auto punter = Punter::start(std::move(*taps), config.sizes.punt_ring, config.punt.rate);
     if (!punter) {
         return tl::unexpected(punter.error());
     }
-    const auto workers = WorkerSet::start(config.workers, *ports, **tables, (*punter)->ring());
+    const auto workers = WorkerSet::start(config.workers, *ports, **tables, (*punter)->rings());
     if (!workers) {
         return tl::unexpected(workers.error());
     }
@@ -153,7 +153,8 @@ Status serve(const Config& config) {
                      spdlog::warn("{}", set.error().text());
                  }
              },
-         .local_changed = [&](const IpAddress& a, bool present) { steering->set_local(a, present); }});
+         .local_changed = [&](const IpAddress& a, bool present) { steering->set_local(a, present); },
+         .keeps_changed = [&](std::span<const Keep> keeps) { steering->set_keeps(keeps); }});
     std::vector<std::string> names;
     for (const PortConfig& port : config.ports) {
         names.push_back(port.name);
@@ -167,10 +168,10 @@ Status serve(const Config& config) {
     const Telemetry telemetry(running);
     (*server)->add_show("ports", show_ports(running));
     (*server)->add_show("counters", show_counters(running));
-    (*server)->add_show("steering", show_steering(running));
+    (*server)->add_show("steering", show_steering(running, [&] { return (*sync)->mirror().kept_routes(); }));
     (*server)->add_show("routes", sync::show_routes((*sync)->mirror()));
     (*server)->add_show("nexthops", sync::show_nexthops((*sync)->mirror()));
-    (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror()));
+    (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror(), (*sync)->neighbour_care()));
     (*server)->add_show("sync", sync::show_sync(**sync));
 
     bool enabled = false;
@@ -209,12 +210,20 @@ Status serve(const Config& config) {
         }
     }
 
+    for (const int fd : (*sync)->policy_fds()) {
+        if (auto added = keep((*loop)->on_io(fd, EPOLLIN, [&](uint32_t) { (*sync)->on_policy_readable(); }));
+            !added) {
+            return added;
+        }
+    }
+
     (*sync)->start();
     const Status ran = (*loop)->run();
 
     sd_notify(0, "STOPPING=1\nSTATUS=handing over to the kernel");
     const Status disabled = steering->enable(false);
     std::this_thread::sleep_for(drain_time);
+    (*sync)->give_back_neighbours();
     spdlog::info("stopped: transit is left to the kernel");
     for (const Status& status : {enabling, ran, disabled}) {
         if (!status) {

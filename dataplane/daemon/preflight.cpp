@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
 #include <optional>
 
 #include "steering_bpf/attach.hpp"
@@ -129,17 +128,6 @@ Status check_cores(const std::vector<uint16_t>& cores) {
     return {};
 }
 
-void warn_unless_forwarding(const char* path, const char* what) {
-    std::string value;
-    std::ifstream(path) >> value;
-    if (value == "0") {
-        spdlog::warn(
-            "{} forwarding is off in the kernel ({}): the fast path forwards all the same; what it leaves to the "
-            "kernel is lost",
-            what, path);
-    }
-}
-
 }  // namespace
 
 Status preflight(const Config& config) {
@@ -166,8 +154,6 @@ void warn_of_surprises(const Config& config) {
     for (const PortConfig& port : config.ports) {
         warn_of_stripped_tags(socket, port);
     }
-    warn_unless_forwarding("/proc/sys/net/ipv4/ip_forward", "IPv4");
-    warn_unless_forwarding("/proc/sys/net/ipv6/conf/all/forwarding", "IPv6");
 }
 
 }  // namespace millrace::dataplane

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/daemon/show.hpp"
 
+#include <netinet/in.h>
+
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "steering_bpf/reason_names.hpp"
 
@@ -17,7 +20,8 @@ class FewRows : public RowSource {
         if (next_ == rows_.size()) {
             return false;
         }
-        row = rows_[next_++].dump();
+        // Names of netdevs may be any bytes: what is not UTF-8 is replaced.
+        row = rows_[next_++].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
         return true;
     }
 
@@ -27,6 +31,10 @@ class FewRows : public RowSource {
 };
 
 using Row = nlohmann::ordered_json;
+
+const char* family_name(Family family) {
+    return family == Family::ipv4 ? "ipv4" : "ipv6";
+}
 
 PortId port_id(size_t i) {
     return PortId{static_cast<uint16_t>(i)};
@@ -68,11 +76,60 @@ Row port_row(const Running& running, PortId id) {
     return row;
 }
 
+Row kept_row(const Keep& keep) {
+    return {{"kind", "kept"},
+            {"port", keep.port.empty() ? Row(nullptr) : Row(keep.port)},
+            {"what", keep.what()},
+            {"family", keep.prefix   ? Row(family_name(keep.prefix->address.family))
+                       : keep.family ? Row(family_name(*keep.family))
+                                     : Row(nullptr)},
+            {"prefix", keep.prefix ? Row(keep.prefix->text()) : Row(nullptr)},
+            {"prefixes", nullptr},
+            {"cause", name(keep.cause)},
+            {"text", keep.text}};
+}
+
+void add_configured(const KeepConfig& keep, std::vector<Row>& rows) {
+    for (const Prefix& prefix : keep.prefixes) {
+        rows.push_back(
+            kept_row({.cause = KeepCause::configuration, .prefix = prefix, .text = "[keep] prefixes"}));
+    }
+    const auto add = [&rows](std::string what, const char* text) {
+        Row row = kept_row({.cause = KeepCause::configuration, .text = text});
+        row["what"] = std::move(what);
+        rows.push_back(std::move(row));
+    };
+    for (const uint8_t protocol : keep.protocols) {
+        add(fmt::format("protocol {}", protocol), "[keep] protocols");
+    }
+    for (const auto& [protocol, port] : keep.l4_ports) {
+        add(fmt::format("{}/{}", protocol == IPPROTO_TCP ? "tcp" : "udp", port), "[keep] l4_ports");
+    }
+}
+
+Row kept_row(const KeptRoutes& kept) {
+    return {{"kind", "kept"},
+            {"port", nullptr},
+            {"what", "routes"},
+            {"family", nullptr},
+            {"prefix", nullptr},
+            {"prefixes", kept.prefixes},
+            {"cause", name(KeepCause::routes)},
+            {"text", fmt::format("{} prefix{}, {}; see 'millrace show routes'", kept.prefixes,
+                                 kept.prefixes == 1 ? "" : "es", name(kept.reason))}};
+}
+
 }  // namespace
 
 uint64_t packets(const Running& running, PortId port, Reason reason) {
-    return reason == Reason::drop_punt_write ? running.punter.refused(port)
-                                             : running.workers.packets(port, reason);
+    switch (reason) {
+        case Reason::drop_punt_write:
+            return running.punter.refused(port);
+        case Reason::drop_punt_rate:
+            return running.punter.over_rate(port);
+        default:
+            return running.workers.packets(port, reason);
+    }
 }
 
 RowOpener show_ports(Running running) {
@@ -101,16 +158,27 @@ RowOpener show_counters(Running running) {
     };
 }
 
-RowOpener show_steering(Running running) {
-    return [running](const ShowArguments&) -> Result<std::unique_ptr<RowSource>> {
+RowOpener show_steering(Running running, std::function<std::vector<KeptRoutes>()> kept_routes) {
+    return [running, kept_routes =
+                         std::move(kept_routes)](const ShowArguments&) -> Result<std::unique_ptr<RowSource>> {
         std::vector<Row> rows;
+        add_configured(running.steering.configured(), rows);
+        for (const Keep& keep : running.steering.keeps()) {
+            rows.push_back(kept_row(keep));
+        }
+        for (const KeptRoutes& kept : kept_routes()) {
+            if (kept.prefixes != 0) {
+                rows.push_back(kept_row(kept));
+            }
+        }
         for (size_t p = 0; p < running.ports.size(); ++p) {
             const auto counters = running.steering.counters(port_id(p));
             if (!counters) {
                 return tl::unexpected(counters.error());
             }
             for (size_t r = 0; r < counters->size(); ++r) {
-                rows.push_back({{"port", running.ports[p].name()},
+                rows.push_back({{"kind", "verdict"},
+                                {"port", running.ports[p].name()},
                                 {"reason", steering::reason_names[r]},
                                 {"packets", (*counters)[r].packets},
                                 {"bytes", (*counters)[r].bytes},

@@ -2,6 +2,9 @@
 // What the daemon itself can tell the operator. Control thread; what is given outlives the openers.
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/forward/worker_set.hpp"
 #include "dataplane/port/af_xdp_port.hpp"
@@ -24,8 +27,14 @@ struct Running {
 RowOpener show_ports(Running running);
 // By ingress port, every reason: {"port","reason","packets","text"}
 RowOpener show_counters(Running running);
-// By port, every reason of its classifier: {"port","reason","packets","bytes","text"}
-RowOpener show_steering(Running running);
+// First what the kernel keeps, and why:
+//   {"kind":"kept","port","what","family","prefix","prefixes","cause","text"}
+//   port: null = all. what: "all", "IPv4", "IPv6", a prefix, "egress" (what leaves over the port), "routes",
+//   "protocol 50", "udp/500".
+//   prefixes: how many, for "routes"; else null.
+// Then, by port, every reason of its classifier:
+//   {"kind":"verdict","port","reason","packets","bytes","text"}
+RowOpener show_steering(Running running, std::function<std::vector<KeptRoutes>()> kept_routes);
 
 // Packets of an ingress port under a reason, of workers and punter together. Any thread.
 uint64_t packets(const Running& running, PortId port, Reason reason);

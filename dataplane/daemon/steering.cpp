@@ -3,7 +3,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <ctime>
+#include <iterator>
 
 namespace millrace::dataplane {
 
@@ -41,9 +43,76 @@ Result<Steering> Steering::open(const Config& config) {
             return tl::unexpected(written.error());
         }
         all.ports_.push_back(std::move(*maps));
+        all.names_.push_back(port.name);
         all.usable_.push_back(false);
     }
+    all.configured_ = config.keep;
+    all.kept_.resize(all.ports_.size(), all.kept_of({}, {}));
     return all;
+}
+
+Steering::Kept Steering::kept_of(const std::string& port, std::span<const Keep> keeps) const {
+    Kept kept{.prefixes = {configured_.prefixes.begin(), configured_.prefixes.end()}};
+    for (const Keep& keep : keeps) {
+        // Multicast never gets as far as the prefixes.
+        if (keep.egress || keep.cause == KeepCause::multicast || (!keep.port.empty() && keep.port != port)) {
+            continue;
+        }
+        if (keep.prefix) {
+            kept.prefixes.insert(*keep.prefix);
+            continue;
+        }
+        kept.ipv4 = kept.ipv4 || keep.family != Family::ipv6;
+        kept.ipv6 = kept.ipv6 || keep.family != Family::ipv4;
+    }
+    return kept;
+}
+
+std::vector<Keep> Steering::fit(const std::string& port, Kept& kept) {
+    std::vector<Keep> rows;
+    for (const auto& [family, all] :
+         {std::pair{Family::ipv4, &kept.ipv4}, std::pair{Family::ipv6, &kept.ipv6}}) {
+        const auto of_family = [f = family](const Prefix& p) { return p.address.family == f; };
+        if (std::count_if(kept.prefixes.begin(), kept.prefixes.end(), of_family) > MILLRACE_MAX_KEEP) {
+            std::erase_if(kept.prefixes, of_family);
+            *all = true;
+            rows.push_back({.cause = KeepCause::limit,
+                            .port = port,
+                            .family = family,
+                            .text = fmt::format("more than {} kept prefixes", MILLRACE_MAX_KEEP)});
+        }
+    }
+    return rows;
+}
+
+void Steering::set_keeps(std::span<const Keep> found) {
+    std::vector<Keep> keeps(found.begin(), found.end());
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        Kept wanted = kept_of(names_[p], found);
+        const std::vector<Keep> limits = fit(names_[p], wanted);
+        keeps.insert(keeps.end(), limits.begin(), limits.end());
+        if (wanted == kept_[p]) {
+            continue;
+        }
+        const std::vector<Prefix> prefixes(wanted.prefixes.begin(), wanted.prefixes.end());
+        if (auto done = ports_[p].update_keep(prefixes, wanted.ipv4, wanted.ipv6); !done) {
+            spdlog::warn("{}; the whole family stays in the kernel", done.error().text());
+            continue;
+        }
+        kept_[p] = std::move(wanted);
+    }
+    const auto say = [](std::string_view what, std::span<const Keep> now, std::span<const Keep> before) {
+        std::vector<Keep> fresh;
+        std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
+        for (const Keep& k : fresh) {
+            spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(),
+                         k.text);
+        }
+    };
+    std::sort(keeps.begin(), keeps.end());
+    say("left to the kernel", keeps, keeps_);
+    say("no longer left to the kernel", keeps_, keeps);
+    keeps_ = std::move(keeps);
 }
 
 Status Steering::enable(bool on) {

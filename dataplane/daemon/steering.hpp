@@ -2,9 +2,13 @@
 // The classifiers of all ports, as the daemon drives them.
 #pragma once
 
+#include <set>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "millrace/config.hpp"
+#include "millrace/keep.hpp"
 #include "millrace/result.hpp"
 #include "steering_bpf/port.hpp"
 
@@ -23,6 +27,10 @@ class Steering {
     void set_usable(PortId port, bool usable);
     void set_mac(PortId port, const MacAddress& mac);
     void set_local(const IpAddress& address, bool present);
+    // What the kernel keeps of the ports' traffic beside the configuration's [keep]; the whole list.
+    void set_keeps(std::span<const Keep> keeps);
+    [[nodiscard]] const std::vector<Keep>& keeps() const { return keeps_; }
+    [[nodiscard]] const KeepConfig& configured() const { return configured_; }
     // Any thread. Now, for all ports.
     void beat();
 
@@ -34,7 +42,23 @@ class Steering {
   private:
     Steering() = default;
     std::vector<steering::PortMaps> ports_;  // by PortId
-    std::vector<bool> usable_;               // by PortId
+    // What is kept of a port's traffic in its maps.
+    struct Kept {
+        std::set<Prefix> prefixes;
+        bool ipv4 = false;
+        bool ipv6 = false;
+        bool operator==(const Kept&) const = default;
+    };
+    [[nodiscard]] Kept kept_of(const std::string& port, std::span<const Keep> keeps) const;
+
+    // What does not fit into the maps: then all of the family is kept, and the row says so.
+    [[nodiscard]] static std::vector<Keep> fit(const std::string& port, Kept& kept);
+
+    KeepConfig configured_;
+    std::vector<Keep> keeps_;
+    std::vector<std::string> names_;  // by PortId, as the others
+    std::vector<Kept> kept_;          // as last written
+    std::vector<bool> usable_;        // by PortId
     bool on_ = false;
 };
 

@@ -6,7 +6,7 @@ namespace millrace::dataplane {
 // Twice as many entries as ids: a replaced entry is in use until its grace period ends. Should a burst of
 // changes use them up, take_entry() says 0, and the next hop punts until the next change.
 AdjacencyTable::AdjacencyTable(uint32_t limit, Quiescence& quiescence)
-    : quiescence_(quiescence), current_(limit), entries_(size_t{limit} * 2) {
+    : quiescence_(quiescence), current_(limit), entries_(size_t{limit} * 2), used_(limit) {
     if (entries_.valid()) {
         entries_[0] = Adjacency{};
     }
@@ -16,6 +16,7 @@ AdjacencyId AdjacencyTable::create() {
     if (!free_ids_.empty()) {
         const uint32_t id = free_ids_.back();
         free_ids_.pop_back();
+        take_used(AdjacencyId{id});
         return AdjacencyId{id};
     }
     return next_id_ < current_.size() ? AdjacencyId{next_id_++} : AdjacencyId{0};
@@ -56,6 +57,13 @@ void AdjacencyTable::destroy(AdjacencyId id) {
     retire_entry(current_[raw(id)]);
     store_shared(current_[raw(id)], 0U);
     quiescence_.retire([this, id] { free_ids_.push_back(raw(id)); });
+}
+
+bool AdjacencyTable::take_used(AdjacencyId id) {
+    const std::atomic_ref<uint8_t> used(used_[raw(id)]);
+    // No exchange where there is nothing to take: a look at thousands of idle ones takes no line from a
+    // worker.
+    return used.load(std::memory_order_relaxed) != 0 && used.exchange(0, std::memory_order_relaxed) != 0;
 }
 
 }  // namespace millrace::dataplane

@@ -15,7 +15,8 @@ namespace millrace::dataplane {
 
 struct alignas(32) Adjacency {
     std::array<uint8_t, 12> l2{};               // destination and source MAC, as they go on the wire
-    uint32_t mtu = 0;                           // bytes of layer 3
+    uint32_t mtu = 0;                           // bytes of layer 3, IPv4
+    uint32_t mtu6 = 0;                          // the same, IPv6
     uint16_t port = 0;                          // PortId
     Reason reason = Reason::punt_no_neighbour;  // forwarded = usable
 };
@@ -25,16 +26,25 @@ class AdjacencyTable {
   public:
     // limit: ids that can exist at a time.
     AdjacencyTable(uint32_t limit, Quiescence& quiescence);
-    [[nodiscard]] bool valid() const { return current_.valid() && entries_.valid(); }
+    [[nodiscard]] bool valid() const { return current_.valid() && entries_.valid() && used_.valid(); }
 
     // Control thread. Id 0 is never given out: create() returns it when the limit is reached, and it stays
     // "not resolved" whatever is set.
     AdjacencyId create();
     void set(AdjacencyId id, const Adjacency& value);
     void destroy(AdjacencyId id);
+    // True once after mark_used().
+    bool take_used(AdjacencyId id);
 
     // Any worker that is online. id: below the limit.
     [[nodiscard]] const Adjacency& get(uint32_t id) const { return entries_[load_shared(current_[id])]; }
+    // ... that forwards a packet over it. Stores only where nothing is stored yet: the line stays shared.
+    void mark_used(uint32_t id) const {
+        const std::atomic_ref<uint8_t> used(const_cast<uint8_t&>(used_[id]));
+        if (used.load(std::memory_order_relaxed) == 0) {
+            used.store(1, std::memory_order_relaxed);
+        }
+    }
 
   private:
     uint32_t take_entry();
@@ -43,6 +53,7 @@ class AdjacencyTable {
     Quiescence& quiescence_;
     ReservedArray<uint32_t> current_;   // id -> entry; read by workers
     ReservedArray<Adjacency> entries_;  // immutable once published; entry 0 = not resolved
+    ReservedArray<uint8_t> used_;       // by id; set by workers, cleared by the control thread
     std::vector<uint32_t> free_ids_;
     std::vector<uint32_t> free_entries_;
     uint32_t next_id_ = 1;

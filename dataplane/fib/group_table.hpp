@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Nexthop groups: what a FIB value stands for. A group of one names its adjacency; a larger one has a table
-// of buckets, filled by weight, that a flow hash selects from. A member that goes gives up its own buckets
-// only, so the flows of the others stay where they are (RFC 2992 names the cost of doing otherwise).
+// of buckets, filled by bucket_layout.hpp, that a flow hash selects from. A member that goes gives up its own
+// buckets only, so the flows of the others stay where they are (RFC 2992 names the cost of doing otherwise).
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "dataplane/fib/quiescence.hpp"
@@ -30,19 +29,31 @@ struct Group {
 };
 static_assert(static_cast<uint8_t>(Reason::forwarded) == 0, "a group of members has reason 0");
 
+// How the kernel would reach the addresses of a group: for the reverse path filter, which asks it of a
+// source. One bit for each port, and one for all that is a unicast route, whatever device it leads over.
+struct Ways {
+    uint64_t bits = 0;  // none: no unicast route, or one whose ways are not known here
+
+    static constexpr uint64_t unicast = uint64_t{1} << 63;
+    // Ports that have no bit of their own fail a strict filter, and are the kernel's to judge.
+    static constexpr uint64_t over(PortId port) { return raw(port) < 63 ? uint64_t{1} << raw(port) : 0; }
+};
+
 class GroupTable {
   public:
     GroupTable(uint32_t limit, Quiescence& quiescence);
-    [[nodiscard]] bool valid() const { return groups_.valid() && buckets_.valid(); }
+    [[nodiscard]] bool valid() const { return groups_.valid() && buckets_.valid() && ways_.valid(); }
 
     // Control thread. Id 0 is "no route", never given out; create() returns it when the limit is reached, and
     // it stays punt whatever is set.
     GroupId create();
-    void set(GroupId id, const GroupState& state);
+    // False: there is no room for another table of buckets, and the group punts.
+    bool set(GroupId id, const GroupState& state, Ways ways);
     void destroy(GroupId id);
 
     // Any worker that is online. id: a FIB value.
     [[nodiscard]] Group get(uint32_t id) const { return {load_shared(groups_[id].word)}; }
+    [[nodiscard]] uint64_t ways(uint32_t id) const { return load_shared(ways_[id]); }
     // hash: of the flow. Returns an adjacency's id. group.reason() must be forwarded.
     [[nodiscard]] uint32_t select(Group group, uint32_t hash) const {
         const uint32_t mask = group.bucket_mask();
@@ -50,15 +61,16 @@ class GroupTable {
     }
 
   private:
-    static uint32_t bucket_count(size_t members);
-    void fill(uint32_t first, uint32_t count, std::span<const GroupMember> members);
+    // nullopt when there is none left.
+    std::optional<uint32_t> take_buckets();
     void retire_buckets(Group old);
 
     Quiescence& quiescence_;
     ReservedArray<Group> groups_;
     ReservedArray<uint32_t> buckets_;
+    ReservedArray<uint64_t> ways_;  // Ways::bits, beside groups_
     std::vector<uint32_t> free_ids_;
-    std::map<uint32_t, std::vector<uint32_t>> free_buckets_;  // count -> firsts
+    std::vector<uint32_t> free_buckets_;  // first buckets of tables
     uint32_t next_id_ = 1;
     uint32_t next_bucket_ = 0;
 };

@@ -23,7 +23,8 @@ Tables::Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, un
       fib4_(sizes.fib4_nodes, quiescence_),
       fib6_(sizes.fib6_nodes, quiescence_),
       groups_(sizes.groups, quiescence_),
-      adjacencies_(sizes.adjacencies, quiescence_) {
+      adjacencies_(sizes.adjacencies, quiescence_),
+      reverse_path_(ports.size(), ReversePath::off) {
     for (size_t i = 0; i < ports.size(); ++i) {
         ports_[ports[i].name] = PortId{static_cast<uint16_t>(i)};
     }
@@ -60,7 +61,11 @@ void Tables::set_interface(const Interface& interface) {
     interfaces_[interface.ifindex] = interface;
     publish_all(interface.ifindex);
     const auto port = port_of(interface);
-    if (port && observers_.interface_changed) {
+    if (!port) {
+        return;
+    }
+    store_shared(reverse_path_[raw(*port)], interface.reverse_path);
+    if (observers_.interface_changed) {
         observers_.interface_changed(*port, &interface);
     }
 }
@@ -90,6 +95,12 @@ void Tables::remove_local(const IpAddress& address) {
     }
 }
 
+void Tables::set_keeps(std::span<const Keep> keeps) {
+    if (observers_.keeps_changed) {
+        observers_.keeps_changed(keeps);
+    }
+}
+
 AdjacencyId Tables::create_adjacency() {
     const AdjacencyId id = adjacencies_.create();
     if (raw(id) == 0) {
@@ -115,6 +126,7 @@ void Tables::publish(AdjacencyId id, const AdjacencyState& state) {
             std::copy_n(state.destination.bytes.begin(), 6, value.l2.begin());
             std::copy_n(interface.mac.bytes.begin(), 6, value.l2.begin() + 6);
             value.mtu = interface.mtu;
+            value.mtu6 = interface.mtu6;
             value.port = raw(*port);
         }
     }
@@ -148,8 +160,36 @@ GroupId Tables::create_group() {
     return id;
 }
 
+uint64_t Tables::ways_over(Ifindex ifindex) const {
+    const auto found = interfaces_.find(ifindex);
+    const auto port = found == interfaces_.end() ? std::nullopt : port_of(found->second);
+    return Ways::unicast | (port ? Ways::over(*port) : 0);
+}
+
+// Where the mirror does not say how its addresses are reached, the kernel is left to judge.
+Ways Tables::ways_of(const GroupState& state) const {
+    switch (state.reason) {
+        case Reason::punt_glean:
+            return {ways_over(state.connected)};
+        case Reason::punt_unmanaged:
+            return {Ways::unicast};
+        default:
+            break;
+    }
+    Ways ways;
+    for (const GroupMember& member : state.members) {
+        const auto found = states_.find(member.adjacency);
+        ways.bits |= found == states_.end() ? 0 : ways_over(found->second.ifindex);
+    }
+    return ways;
+}
+
 void Tables::set_group(GroupId id, const GroupState& state) {
-    groups_.set(id, state);
+    if (!groups_.set(id, state, ways_of(state))) {
+        spdlog::error(
+            "no room for a group of {} members: its routes are left to the kernel; raise [sizes] groups",
+            state.members.size());
+    }
 }
 
 void Tables::destroy_group(GroupId id) {

@@ -37,6 +37,7 @@ class Tables final : public ForwardingSink {
         std::function<void(PortId, const Interface*)>
             interface_changed;  // nullptr = the port's netdev is gone
         std::function<void(const IpAddress&, bool present)> local_changed;
+        std::function<void(std::span<const Keep>)> keeps_changed;
     };
     void observe(Observers observers) { observers_ = std::move(observers); }
 
@@ -45,9 +46,11 @@ class Tables final : public ForwardingSink {
     void remove_interface(Ifindex ifindex) override;
     void add_local(const IpAddress& address) override;
     void remove_local(const IpAddress& address) override;
+    void set_keeps(std::span<const Keep> keeps) override;
     AdjacencyId create_adjacency() override;
     void set_adjacency(AdjacencyId id, const AdjacencyState& state) override;
     void destroy_adjacency(AdjacencyId id) override;
+    bool take_used(AdjacencyId id) override { return adjacencies_.take_used(id); }
     GroupId create_group() override;
     void set_group(GroupId id, const GroupState& state) override;
     void destroy_group(GroupId id) override;
@@ -60,6 +63,10 @@ class Tables final : public ForwardingSink {
     [[nodiscard]] const LpmTrie& fib6() const { return fib6_; }
     [[nodiscard]] const GroupTable& groups() const { return groups_; }
     [[nodiscard]] const AdjacencyTable& adjacencies() const { return adjacencies_; }
+    // In force on what comes in on the port.
+    [[nodiscard]] ReversePath reverse_path(PortId port) const {
+        return load_shared(reverse_path_[raw(port)]);
+    }
     [[nodiscard]] Quiescence& quiescence() { return quiescence_; }
 
     // Control thread: the interface on a port, nullptr while the kernel has none.
@@ -68,6 +75,8 @@ class Tables final : public ForwardingSink {
   private:
     Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers);
     void publish(AdjacencyId id, const AdjacencyState& state);
+    [[nodiscard]] Ways ways_of(const GroupState& state) const;
+    [[nodiscard]] uint64_t ways_over(Ifindex ifindex) const;
     void publish_all(Ifindex ifindex);
     // The port that carries an interface's frames; nullopt when there is none.
     [[nodiscard]] std::optional<PortId> port_of(const Interface& interface) const;
@@ -78,6 +87,7 @@ class Tables final : public ForwardingSink {
     LpmTrie fib6_;
     GroupTable groups_;
     AdjacencyTable adjacencies_;
+    std::vector<ReversePath> reverse_path_;  // by PortId; read by workers
     std::map<std::string, PortId, std::less<>> ports_;
     std::map<PortId, Ifindex> bound_;
     std::map<Ifindex, Interface> interfaces_;

@@ -31,8 +31,17 @@ Reason check(const rte_mbuf* frame, IpPacket& packet) {
 }
 }  // namespace
 
-Forwarder::Forwarder(Tables& tables, std::vector<TxQueue> tx, rte_ring* punt_ring, WorkerCounters& counters)
-    : tables_(tables), tx_(std::move(tx)), punt_ring_(punt_ring), counters_(counters), out_(tx_.size()) {
+// Packets of a burst that passed the checks: IPv4 from the front, IPv6 from the back, so that each family is
+// looked up with one call.
+struct Forwarder::Parsed {
+    std::array<IpPacket, burst_size> packets;
+    std::array<rte_mbuf*, burst_size> frames{};
+    std::array<const uint8_t*, burst_size> keys{};  // what is looked up
+};
+
+Forwarder::Forwarder(Tables& tables, std::vector<TxQueue> tx, std::vector<PuntRings> punt,
+                     WorkerCounters& counters)
+    : tables_(tables), tx_(std::move(tx)), punt_(std::move(punt)), counters_(counters), out_(tx_.size()) {
     out_ports_.reserve(tx_.size());
 }
 
@@ -47,8 +56,9 @@ void Forwarder::punt_or_discard(rte_mbuf* frame, Reason reason) {
         return;
     }
     frame->port = ingress_;
-    punt_reasons_[punt_count_] = reason;
-    punt_[punt_count_++] = frame;
+    Punted& punted = kernel_carries_on(reason) ? carry_on_ : answer_;
+    punted.reasons[punted.count] = reason;
+    punted.frames[punted.count++] = frame;
 }
 
 void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_value) {
@@ -60,12 +70,13 @@ void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_va
     auto* data = rte_pktmbuf_mtod(frame, uint8_t*);
     uint8_t* ip = data + ethernet_header;
     const uint32_t hash = group.bucket_mask() == 0 ? 0 : flow_hash(ip, packet);
-    const Adjacency& adjacency = tables_.adjacencies().get(tables_.groups().select(group, hash));
+    const uint32_t id = tables_.groups().select(group, hash);
+    const Adjacency& adjacency = tables_.adjacencies().get(id);
     if (adjacency.reason != Reason::forwarded) {
         punt_or_discard(frame, adjacency.reason);
         return;
     }
-    if (packet.length > adjacency.mtu) {
+    if (packet.length > (packet.is_ipv6 ? adjacency.mtu6 : adjacency.mtu)) {
         punt_or_discard(frame, Reason::punt_too_big);
         return;
     }
@@ -73,6 +84,7 @@ void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_va
         punt_or_discard(frame, Reason::punt_hairpin);
         return;
     }
+    tables_.adjacencies().mark_used(id);
     std::memcpy(data, adjacency.l2.data(), adjacency.l2.size());
     if (packet.is_ipv6) {
         decrement_hop_limit_ipv6(ip);
@@ -90,6 +102,32 @@ void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_va
     pending.frames[pending.count++] = frame;
 }
 
+// RFC 3704, as fib_validate_source does it: the first count packets, all IPv4. Returns how many are left.
+unsigned Forwarder::filter_sources(Parsed& parsed, unsigned count, ReversePath filter) {
+    const uint64_t wanted = filter == ReversePath::loose ? Ways::unicast : Ways::over(PortId{ingress_});
+    std::array<const uint8_t*, burst_size> sources;
+    std::array<uint32_t, burst_size> values;
+    for (unsigned i = 0; i < count; ++i) {
+        sources[i] = parsed.keys[i] - ipv4_address;
+    }
+    tables_.fib4().lookup_bulk({sources.data(), count}, values.data());
+    unsigned left = 0;
+    for (unsigned i = 0; i < count; ++i) {
+        const uint64_t ways = tables_.groups().ways(values[i]);
+        if ((ways & wanted) == 0) {
+            // A route that is not understood may be a good one.
+            const Reason route = tables_.groups().get(values[i]).reason();
+            const bool unknown = ways == 0 && kernel_carries_on(route);
+            punt_or_discard(parsed.frames[i], unknown ? route : Reason::punt_reverse_path);
+            continue;
+        }
+        parsed.packets[left] = parsed.packets[i];
+        parsed.frames[left] = parsed.frames[i];
+        parsed.keys[left++] = parsed.keys[i];
+    }
+    return left;
+}
+
 void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
     while (frames.size() > burst_size) {
         process(frames.first(burst_size), ingress);
@@ -100,10 +138,7 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
     PortCounters& counters = counters_.port[ingress_];
     uint64_t bytes = 0;
 
-    std::array<IpPacket, burst_size> packets;
-    std::array<rte_mbuf*, burst_size> good{};
-    std::array<const uint8_t*, burst_size> keys{};
-    // IPv4 from the front, IPv6 from the back: each family is looked up with one call.
+    Parsed parsed;
     unsigned v4 = 0;
     unsigned v6 = burst_size;
 
@@ -123,25 +158,29 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
             continue;
         }
         const unsigned slot = packet.is_ipv6 ? --v6 : v4++;
-        packets[slot] = packet;
-        good[slot] = frame;
-        keys[slot] = packet.destination;
+        parsed.packets[slot] = packet;
+        parsed.frames[slot] = frame;
+        parsed.keys[slot] = packet.destination;
+    }
+    if (const ReversePath filter = tables_.reverse_path(ingress); filter != ReversePath::off && v4 > 0) {
+        v4 = filter_sources(parsed, v4, filter);
     }
     std::array<uint32_t, burst_size> values;
     if (v4 > 0) {
-        tables_.fib4().lookup_bulk({keys.data(), v4}, values.data());
+        tables_.fib4().lookup_bulk({parsed.keys.data(), v4}, values.data());
         for (unsigned i = 0; i < v4; ++i) {
-            forward(good[i], packets[i], values[i]);
+            forward(parsed.frames[i], parsed.packets[i], values[i]);
         }
     }
     if (v6 < burst_size) {
-        tables_.fib6().lookup_bulk({keys.data() + v6, burst_size - v6}, values.data() + v6);
+        tables_.fib6().lookup_bulk({parsed.keys.data() + v6, burst_size - v6}, values.data() + v6);
         for (unsigned i = burst_size; i-- > v6;) {  // backwards is the order of arrival
-            forward(good[i], packets[i], values[i]);
+            forward(parsed.frames[i], parsed.packets[i], values[i]);
         }
     }
     flush_tx();
-    flush_punt();
+    flush_punt(carry_on_, punt_[ingress_].carry_on);
+    flush_punt(answer_, punt_[ingress_].answer);
 
     counters.rx_packets.add(frames.size());
     counters.rx_bytes.add(bytes);
@@ -173,19 +212,19 @@ void Forwarder::flush_tx() {
     out_ports_.clear();
 }
 
-void Forwarder::flush_punt() {
-    if (punt_count_ == 0) {
+void Forwarder::flush_punt(Punted& punted, rte_ring* ring) {
+    if (punted.count == 0) {
         return;
     }
     const unsigned taken =
-        rte_ring_enqueue_burst(punt_ring_, reinterpret_cast<void**>(punt_.data()), punt_count_, nullptr);
+        rte_ring_enqueue_burst(ring, reinterpret_cast<void**>(punted.frames.data()), punted.count, nullptr);
     for (unsigned i = 0; i < taken; ++i) {
-        ++reasons_[static_cast<unsigned>(punt_reasons_[i])];
+        ++reasons_[static_cast<unsigned>(punted.reasons[i])];
     }
-    for (unsigned i = taken; i < punt_count_; ++i) {
-        discard(punt_[i], Reason::drop_punt_full);
+    for (unsigned i = taken; i < punted.count; ++i) {
+        discard(punted.frames[i], Reason::drop_punt_full);
     }
-    punt_count_ = 0;
+    punted.count = 0;
 }
 
 }  // namespace millrace::dataplane

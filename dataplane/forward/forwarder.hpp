@@ -26,11 +26,17 @@ struct TxQueue {
     uint16_t queue = 0;
 };
 
+// Where a port's packets wait for the kernel. Both take many producers; they may be the same.
+struct PuntRings {
+    rte_ring* carry_on = nullptr;  // kernel_carries_on(reason)
+    rte_ring* answer = nullptr;    // the others
+};
+
 class Forwarder {
   public:
-    // tx: this worker's transmit queue on each port, by PortId. punt_ring: takes many producers; its consumer
-    // finds the PortId of the ingress in mbuf->port. counters outlive the forwarder.
-    Forwarder(Tables& tables, std::vector<TxQueue> tx, rte_ring* punt_ring, WorkerCounters& counters);
+    // tx: this worker's transmit queue on each port, by PortId. punt: the rings of each ingress port, by
+    // PortId; their consumer finds that in mbuf->port, too. counters outlive the forwarder.
+    Forwarder(Tables& tables, std::vector<TxQueue> tx, std::vector<PuntRings> punt, WorkerCounters& counters);
 
     // Takes over the frames, all received on the port ingress. Everything is sent, punted or freed on return.
     // The worker's thread; online in tables.quiescence().
@@ -41,15 +47,22 @@ class Forwarder {
         uint16_t count = 0;
         std::array<rte_mbuf*, burst_size> frames{};
     };
+    struct Parsed;
+    unsigned filter_sources(Parsed& parsed, unsigned count, ReversePath filter);
     void forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_value);
     void discard(rte_mbuf* frame, Reason reason);
     void punt_or_discard(rte_mbuf* frame, Reason reason);
     void flush_tx();
-    void flush_punt();
+    struct Punted {
+        uint16_t count = 0;
+        std::array<rte_mbuf*, burst_size> frames{};
+        std::array<Reason, burst_size> reasons{};
+    };
+    void flush_punt(Punted& punted, rte_ring* ring);
 
     const Tables& tables_;
     std::vector<TxQueue> tx_;
-    rte_ring* punt_ring_;
+    std::vector<PuntRings> punt_;
     WorkerCounters& counters_;
 
     // Of the burst in hand.
@@ -57,9 +70,8 @@ class Forwarder {
     std::array<uint32_t, reason_count> reasons_{};
     std::vector<Pending> out_;         // by PortId
     std::vector<uint16_t> out_ports_;  // ports with something in out_
-    uint16_t punt_count_ = 0;
-    std::array<rte_mbuf*, burst_size> punt_{};
-    std::array<Reason, burst_size> punt_reasons_{};
+    Punted carry_on_;
+    Punted answer_;
 };
 
 }  // namespace millrace::dataplane

@@ -17,6 +17,7 @@ namespace millrace::dataplane {
 inline constexpr uint32_t ethernet_header = 14;
 inline constexpr uint32_t ipv4_header = 20;
 inline constexpr uint32_t ipv6_header = 40;
+inline constexpr uint32_t ipv4_address = 4;
 
 inline uint16_t read16(const uint8_t* p) {  // network order -> value
     return static_cast<uint16_t>((p[0] << 8) | p[1]);

@@ -13,7 +13,7 @@ unsigned lcore_of(size_t worker) {
 
 Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
                                                     const std::vector<AfXdpPort>& ports, Tables& tables,
-                                                    rte_ring* punt_ring) {
+                                                    const std::vector<PuntRings>& punt) {
     std::unique_ptr<WorkerSet> set(new WorkerSet);
     const size_t count = config.cores.size();
     for (size_t w = 0; w < count; ++w) {
@@ -28,7 +28,7 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
         }
         set->counters_.push_back(std::make_unique<WorkerCounters>(ports.size()));
         set->forwarders_.push_back(
-            std::make_unique<Forwarder>(tables, std::move(tx), punt_ring, *set->counters_.back()));
+            std::make_unique<Forwarder>(tables, std::move(tx), punt, *set->counters_.back()));
         set->workers_.push_back(std::make_unique<Worker>(static_cast<unsigned>(w), std::move(rx),
                                                          *set->forwarders_.back(), tables.quiescence(),
                                                          *set->counters_.back(), config));

@@ -18,7 +18,7 @@ class WorkerSet {
     // as there are workers.
     static Result<std::unique_ptr<WorkerSet>> start(const WorkerConfig& config,
                                                     const std::vector<AfXdpPort>& ports, Tables& tables,
-                                                    rte_ring* punt_ring);
+                                                    const std::vector<PuntRings>& punt);
     // Stops all workers and waits for them.
     ~WorkerSet();
     WorkerSet(const WorkerSet&) = delete;

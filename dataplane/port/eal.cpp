@@ -72,11 +72,20 @@ int library_line(const char* who, const char* format, va_list arguments) {
     return written;
 }
 
-// What this thread may run on: "0,1". DPDK refuses a list with a CPU that is offline, or beyond its limit.
-std::string allowed_cpus() {
+// What the threads beside the workers may run on: "0,1". Not the workers' cores, where there are others: the
+// one that hands packets to the kernel would take them away from a worker for milliseconds. DPDK refuses a
+// list with a CPU that is offline, or beyond its limit.
+std::string cpus_beside(const std::vector<uint16_t>& workers) {
     cpu_set_t allowed;
     CPU_ZERO(&allowed);
     sched_getaffinity(0, sizeof(allowed), &allowed);
+    cpu_set_t beside = allowed;
+    for (const uint16_t core : workers) {
+        CPU_CLR(core, &beside);
+    }
+    if (CPU_COUNT(&beside) > 0) {
+        allowed = beside;
+    }
     std::string list;
     for (unsigned cpu = 0; cpu < RTE_MAX_LCORE; ++cpu) {
         if (CPU_ISSET(cpu, &allowed)) {
@@ -112,7 +121,7 @@ Result<std::unique_ptr<Eal>> Eal::start(const Config& config) {
     // its classifier. With an empty search path it fails, and the port's traffic stays in the kernel.
     setenv("LIBXDP_OBJECT_PATH", "/nonexistent", 1);  // NOLINT(concurrency-mt-unsafe): one thread yet
 
-    std::string lcores = "0@(" + allowed_cpus() + ")";
+    std::string lcores = "0@(" + cpus_beside(config.workers.cores) + ")";
     for (size_t i = 0; i < config.workers.cores.size(); ++i) {
         lcores += "," + std::to_string(i + 1) + "@" + std::to_string(config.workers.cores[i]);
     }

@@ -5,6 +5,7 @@
 #include <rte_errno.h>
 #include <rte_mbuf.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -13,55 +14,99 @@ namespace millrace::dataplane {
 namespace {
 constexpr unsigned burst = 32;
 // Nobody wakes this thread: that would be a system call in the worker. The pause is what a punted packet may
-// wait.
+// wait; when nothing came for a while it is longer, for the sake of an idle core.
 constexpr auto pause = std::chrono::microseconds(500);
+constexpr auto idle_pause = std::chrono::milliseconds(2);
+constexpr unsigned rounds_to_idle = 200;
+
+uint64_t now_ns() {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count());
+}
 }  // namespace
 
-Result<std::unique_ptr<Punter>> Punter::start(std::vector<Tap> taps, uint16_t ring_size) {
-    rte_ring* ring = rte_ring_create("punt", ring_size, SOCKET_ID_ANY, RING_F_SC_DEQ | RING_F_EXACT_SZ);
-    if (ring == nullptr) {
-        return fail("no punt ring", rte_errno);
+Result<std::unique_ptr<Punter>> Punter::start(std::vector<Tap> taps, uint16_t ring_size, uint32_t rate) {
+    std::unique_ptr<Punter> punter(new Punter);
+    for (Tap& tap : taps) {
+        punter->ports_.push_back(std::make_unique<Port>(std::move(tap), rate));
     }
-    return std::unique_ptr<Punter>(new Punter(std::move(taps), ring));
+    if (auto made = punter->make_rings(ring_size); !made) {
+        return tl::unexpected(made.error());
+    }
+    punter->thread_ = std::thread([p = punter.get()] { p->run(); });
+    pthread_setname_np(punter->thread_.native_handle(), "millrace-punt");
+    return punter;
 }
 
-Punter::Punter(std::vector<Tap> taps, rte_ring* ring)
-    : taps_(std::move(taps)), ring_(ring), written_(taps_.size()), refused_(taps_.size()) {
-    thread_ = std::thread([this] { run(); });
-    pthread_setname_np(thread_.native_handle(), "millrace-punt");
+Status Punter::make_rings(uint16_t size) {
+    rings_.resize(ports_.size());
+    for (size_t p = 0; p < rings_.size(); ++p) {
+        for (auto [kind, ring] :
+             {std::pair{"carry_on", &rings_[p].carry_on}, {"answer", &rings_[p].answer}}) {
+            *ring = rte_ring_create(fmt::format("{}_{}", kind, p).c_str(), size, SOCKET_ID_ANY,
+                                    RING_F_SC_DEQ | RING_F_EXACT_SZ);
+            if (*ring == nullptr) {
+                return fail("no punt ring", rte_errno);
+            }
+        }
+    }
+    return {};
 }
 
 Punter::~Punter() {
     stop_.store(true, std::memory_order_release);
-    thread_.join();
-    rte_ring_free(ring_);
+    if (thread_.joinable()) {
+        thread_.join();
+    }
+    for (const PuntRings& rings : rings_) {
+        rte_ring_free(rings.carry_on);
+        rte_ring_free(rings.answer);
+    }
 }
 
-unsigned Punter::hand_over() {
+// A burst of what waits. budget: null = as many as there are.
+unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
     std::array<void*, burst> frames;
-    const unsigned n = rte_ring_dequeue_burst(ring_, frames.data(), burst, nullptr);
+    const unsigned n = rte_ring_dequeue_burst(ring, frames.data(), burst, nullptr);
+    if (n > 0 && budget != nullptr) {
+        budget->refill(now_ns());
+    }
     for (unsigned i = 0; i < n; ++i) {
         auto* frame = static_cast<rte_mbuf*>(frames[i]);
-        const uint16_t port = frame->port;
-        if (taps_[port].write(rte_pktmbuf_mtod(frame, const void*), rte_pktmbuf_data_len(frame))) {
-            written_[port].add(1);
+        if (budget != nullptr && !budget->take()) {
+            port.over_rate.add(1);
+        } else if (port.tap.write(rte_pktmbuf_mtod(frame, const void*), rte_pktmbuf_data_len(frame))) {
+            port.written.add(1);
         } else {
-            refused_[port].add(1);
+            port.refused.add(1);
         }
         rte_pktmbuf_free(frame);
     }
     return n;
 }
 
+unsigned Punter::round() {
+    unsigned handed = 0;
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        handed += hand_over(rings_[p].carry_on, *ports_[p], nullptr);
+        handed += hand_over(rings_[p].answer, *ports_[p], &ports_[p]->budget);
+    }
+    return handed;
+}
+
 void Punter::run() {
+    unsigned empty_rounds = rounds_to_idle;
     while (true) {
         const bool last = stop_.load(std::memory_order_acquire);
-        while (hand_over() > 0) {
+        while (round() > 0) {
+            empty_rounds = 0;
         }
         if (last) {
             return;
         }
-        std::this_thread::sleep_for(pause);
+        empty_rounds = std::min(empty_rounds + 1, rounds_to_idle);
+        std::this_thread::sleep_for(empty_rounds < rounds_to_idle ? pause
+                                                                  : std::chrono::microseconds(idle_pause));
     }
 }
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Hands punted frames to the kernel on a thread of its own, so that a worker never waits for the stack.
+// Hands punted frames to the kernel on a thread of its own, so that a worker never waits for the stack. Each
+// port has two rings: one for what the kernel carries on, one for what it answers, resolves or discards. The
+// second is limited in rate, and no ring waits for another: a flood of one kind on one port costs the others
+// nothing, and the thread a bounded share of a core.
 #pragma once
 
 #include <rte_ring.h>
@@ -10,37 +13,49 @@
 #include <vector>
 
 #include "dataplane/forward/counters.hpp"
+#include "dataplane/forward/forwarder.hpp"
 #include "dataplane/punt/tap.hpp"
+#include "dataplane/punt/token_bucket.hpp"
 
 namespace millrace::dataplane {
 
 class Punter {
   public:
-    // taps: by PortId; the punter owns them. ring_size: frames that may wait, a power of two. After
-    // Eal::start.
-    static Result<std::unique_ptr<Punter>> start(std::vector<Tap> taps, uint16_t ring_size);
+    // taps: by PortId; the punter owns them. ring_size: frames that may wait in a ring, a power of two. rate:
+    // packets a second and port that are to be answered. After Eal::start.
+    static Result<std::unique_ptr<Punter>> start(std::vector<Tap> taps, uint16_t ring_size, uint32_t rate);
     // Hands over what waits, then ends the thread. The workers have stopped.
     ~Punter();
     Punter(const Punter&) = delete;
     Punter& operator=(const Punter&) = delete;
 
-    // Takes many producers.
-    [[nodiscard]] rte_ring* ring() const { return ring_; }
+    // By PortId.
+    [[nodiscard]] const std::vector<PuntRings>& rings() const { return rings_; }
     // Control thread.
-    Status set_mac(PortId port, const MacAddress& mac) { return taps_[raw(port)].set_mac(mac); }
+    Status set_mac(PortId port, const MacAddress& mac) { return ports_[raw(port)]->tap.set_mac(mac); }
     // Any thread.
-    [[nodiscard]] uint64_t written(PortId port) const { return written_[raw(port)].read(); }
-    [[nodiscard]] uint64_t refused(PortId port) const { return refused_[raw(port)].read(); }
+    [[nodiscard]] uint64_t written(PortId port) const { return ports_[raw(port)]->written.read(); }
+    [[nodiscard]] uint64_t refused(PortId port) const { return ports_[raw(port)]->refused.read(); }
+    [[nodiscard]] uint64_t over_rate(PortId port) const { return ports_[raw(port)]->over_rate.read(); }
 
   private:
-    Punter(std::vector<Tap> taps, rte_ring* ring);
-    void run();
-    unsigned hand_over();
+    struct Port {
+        Port(Tap t, uint32_t rate) : tap(std::move(t)), budget(rate) {}
+        Tap tap;
+        TokenBucket budget;  // of packets to be answered
+        Counter written;
+        Counter refused;
+        Counter over_rate;
+    };
 
-    std::vector<Tap> taps_;
-    rte_ring* ring_;
-    std::vector<Counter> written_;
-    std::vector<Counter> refused_;
+    Punter() = default;
+    Status make_rings(uint16_t size);
+    void run();
+    unsigned round();
+    unsigned hand_over(rte_ring* ring, Port& port, TokenBucket* budget);
+
+    std::vector<std::unique_ptr<Port>> ports_;
+    std::vector<PuntRings> rings_;
     std::atomic<bool> stop_{false};
     std::thread thread_;
 };

@@ -42,12 +42,17 @@
  */
 #define MILLRACE_MAX_FRAME 3520
 
-/* Flags of struct millrace_steer_config. A KEEP flag is set while its map has an entry. */
+/*
+ * Flags of struct millrace_steer_config. A KEEP flag is set while its map has an entry; KEEP_ALL while all
+ * transit of the family that comes in is the kernel's.
+ */
 #define MILLRACE_FLAG_ENABLED (1U << 0)
 #define MILLRACE_FLAG_KEEP4 (1U << 1)
 #define MILLRACE_FLAG_KEEP6 (1U << 2)
 #define MILLRACE_FLAG_KEEP_L4 (1U << 3)
 #define MILLRACE_FLAG_KEEP_PROTOCOL (1U << 4)
+#define MILLRACE_FLAG_KEEP_ALL4 (1U << 5)
+#define MILLRACE_FLAG_KEEP_ALL6 (1U << 6)
 
 /* The one entry of steer_config. All zero (as loaded) = everything stays in the kernel. */
 struct millrace_steer_config {
@@ -98,6 +103,7 @@ struct millrace_lpm6 {
     X(TTL, "ttl", "TTL or hop limit of 0 or 1")                                           \
     X(MARTIAN, "martian", "an address that must not be forwarded")                        \
     X(LOCAL, "local", "to one of the router's own addresses")                             \
+    X(KEEP_FAMILY, "keep_family", "kept in the kernel: all IPv4 or IPv6 of this port")    \
     X(KEEP_PREFIX, "keep_prefix", "kept in the kernel by policy: prefix")                 \
     X(KEEP_PROTOCOL, "keep_protocol", "kept in the kernel by policy: IP protocol")        \
     X(KEEP_L4PORT, "keep_l4port", "kept in the kernel by policy: TCP or UDP port")        \

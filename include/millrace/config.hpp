@@ -32,11 +32,17 @@ struct WorkerConfig {
 struct SizeConfig {
     uint32_t mbufs = 16384;        // packet buffers of 4096 bytes, shared by all ports
     uint16_t ring = 2048;          // descriptors of each AF_XDP ring
-    uint16_t punt_ring = 1024;     // packets waiting for the kernel
+    uint16_t punt_ring = 512;      // packets of a port waiting for the kernel to carry on; as many to answer
     uint32_t fib4_nodes = 262144;  // trie nodes of 1.3 kB, IPv4; memory is touched as it is used
     uint32_t fib6_nodes = 524288;  // the same, IPv6
     uint32_t groups = 65536;       // nexthop groups
     uint32_t adjacencies = 65536;
+};
+
+struct PuntConfig {
+    // Packets a second and port that the kernel is given to answer, resolve or discard (no route, unresolved,
+    // unreachable, ...). Its own limit of ICMP errors is 1000 a second for the whole router.
+    uint32_t rate = 20000;
 };
 
 // What the classifier leaves in the kernel although it is transit.
@@ -55,6 +61,7 @@ struct Config {
     std::vector<PortConfig> ports;
     WorkerConfig workers;
     SizeConfig sizes;
+    PuntConfig punt;
     KeepConfig keep;
     SteeringConfig steering;
     std::string control_socket = "/run/millrace/millrace.sock";

@@ -20,6 +20,8 @@ namespace millrace {
     X(drop_tx_full, "drop_tx_full", "transmit ring of the egress port full")                             \
     X(drop_punt_full, "drop_punt_full", "punt ring to the kernel full")                                  \
     X(drop_punt_write, "drop_punt_write", "the kernel refused a punted packet (counted as punted, too)") \
+    X(drop_punt_rate, "drop_punt_rate",                                                                  \
+      "more than punt.rate for the kernel to answer (counted as punted, too)")                           \
     X(punt_not_ip, "punt_not_ip", "neither IPv4 nor IPv6")                                               \
     X(punt_ip_options, "punt_ip_options", "IPv4 options or IPv6 hop-by-hop options")                     \
     X(punt_ttl, "punt_ttl", "TTL or hop limit of 0 or 1")                                                \
@@ -32,7 +34,10 @@ namespace millrace {
     X(punt_unreachable, "punt_unreachable", "unreachable or prohibit route")                             \
     X(punt_unmanaged, "punt_unmanaged", "the route leads over a device that is no port")                 \
     X(punt_unsupported, "punt_unsupported", "a route that the fast path cannot express")                 \
-    X(punt_hairpin, "punt_hairpin", "egress is the ingress: the kernel may send a redirect")
+    X(punt_encapsulation, "punt_encapsulation", "a route with a tunnel or labels (lightweight tunnel)")  \
+    X(punt_qdisc, "punt_qdisc", "the egress port has a queueing discipline or a tc filter")              \
+    X(punt_hairpin, "punt_hairpin", "egress is the ingress: the kernel may send a redirect")             \
+    X(punt_reverse_path, "punt_reverse_path", "the source fails rp_filter: the kernel's to discard")
 
 enum class Reason : uint8_t {
 #define MILLRACE_X(constant, name, text) constant,
@@ -65,6 +70,25 @@ constexpr std::string_view text(Reason r) {
 // Discarded, as opposed to forwarded or handed to the kernel. The enum lists drops before punts.
 constexpr bool is_drop(Reason r) {
     return r > Reason::forwarded && r < Reason::punt_not_ip;
+}
+
+// Punted for the kernel to carry on to its destination, and so perhaps a large share of the traffic. The
+// other punts it answers, resolves or discards: a flood is made of them, and few of them are enough.
+constexpr bool kernel_carries_on(Reason r) {
+    switch (r) {
+        case Reason::punt_ip_options:
+        case Reason::punt_link_down:  // over what other way it may know, until the mirror knows it too
+        case Reason::punt_too_big:
+        case Reason::punt_local:
+        case Reason::punt_unmanaged:
+        case Reason::punt_unsupported:
+        case Reason::punt_encapsulation:
+        case Reason::punt_qdisc:
+        case Reason::punt_hairpin:
+            return true;
+        default:
+            return false;
+    }
 }
 
 }  // namespace millrace

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "millrace/keep.hpp"
 #include "millrace/reason.hpp"
 #include "millrace/types.hpp"
 
@@ -46,6 +47,9 @@ struct AdjacencyState {
 struct GroupMember {
     AdjacencyId adjacency{};
     uint32_t weight = 1;  // 1 to 65536 (nexthop objects since Linux 6.12; 256 before)
+    // Tells the next hop in every group and after every restart: which flows a member gets depends on the
+    // keys and weights of the group's members, and on nothing else.
+    uint64_t key = raw(adjacency);
 
     bool operator==(const GroupMember&) const = default;
 };
@@ -77,6 +81,8 @@ class ForwardingSink {
     virtual AdjacencyId create_adjacency() = 0;
     virtual void set_adjacency(AdjacencyId id, const AdjacencyState& state) = 0;
     virtual void destroy_adjacency(AdjacencyId id) = 0;
+    // Has a packet been forwarded over it since the last call, or since it was created?
+    virtual bool take_used(AdjacencyId id) = 0;
 
     virtual GroupId create_group() = 0;
     virtual void set_group(GroupId id, const GroupState& state) = 0;
@@ -85,6 +91,10 @@ class ForwardingSink {
     // One prefix, one group. set_route replaces. Both take effect for each single packet at once and whole.
     virtual void set_route(TableId table, const Prefix& prefix, GroupId group) = 0;
     virtual void remove_route(TableId table, const Prefix& prefix) = 0;
+
+    // All that must be left to the kernel beyond what the other calls say, in order and none twice; replaces
+    // the last list. Egress ones are for information: set_adjacency tells.
+    virtual void set_keeps(std::span<const Keep> keeps) = 0;
 
     // End of a batch: what was destroyed may be reclaimed after it.
     virtual void commit() = 0;

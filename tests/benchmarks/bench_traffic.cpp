@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// bench-traffic generate DEVICE SOURCE-MAC DESTINATION-MAC SOURCE DESTINATION FLOWS
-//     sends 60-byte UDP frames out of DEVICE as fast as it takes them, until SIGTERM.
+// bench-traffic generate DEVICE SOURCE-MAC DESTINATION-MAC SOURCE DESTINATION FLOWS [SOURCES DESTINATIONS
+// PPS]
+//     sends the shortest UDP frames out of DEVICE until SIGTERM, as fast as it takes them or PPS a second;
+//     with the addresses given and the following ones, SOURCES and DESTINATIONS of them.
 // bench-traffic sink DEVICE MAC TTL
 //     drops all that arrives on DEVICE; for each line on stdin prints "GOOD OTHER NANOSECONDS".
 // bench-traffic pass DEVICE
@@ -69,59 +71,99 @@ void load(const Skeleton& s) {
     }
 }
 
-uint16_t checksum(const uint8_t* data, size_t size) {
-    uint32_t sum = 0;
-    for (size_t i = 0; i < size; i += 2) {
-        sum += static_cast<uint32_t>(data[i] << 8 | data[i + 1]);
-    }
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<uint16_t>(~sum);
-}
-
 void put16(uint8_t* at, unsigned value) {
     at[0] = static_cast<uint8_t>(value >> 8);
     at[1] = static_cast<uint8_t>(value);
 }
 
-// argv: DEVICE SOURCE-MAC DESTINATION-MAC SOURCE DESTINATION FLOWS
-void build_headers(char** argv, std::array<uint8_t, BENCH_HEADERS>& h) {
-    parse_mac(argv[2], h.data());
-    parse_mac(argv[1], h.data() + 6);
-    put16(&h[12], 0x0800);
-    uint8_t* ip = &h[14];
+// The low 16 bits of an address are the program's to write: taken out of it, and returned.
+uint16_t take_low(uint8_t* end_of_address) {
+    const auto low = static_cast<uint16_t>(end_of_address[-2] << 8 | end_of_address[-1]);
+    put16(end_of_address - 2, 0);
+    return low;
+}
+
+struct Headers {
+    std::array<uint8_t, BENCH_HEADERS6> bytes{};
+    bool ipv6 = false;
+    uint16_t source_low = 0;
+    uint16_t destination_low = 0;
+    uint32_t sum = 0;
+};
+
+// argv: DEVICE SOURCE-MAC DESTINATION-MAC SOURCE DESTINATION ...
+Headers build_headers(char** argv) {
+    Headers h;
+    uint8_t* const frame = h.bytes.data();
+    parse_mac(argv[2], frame);
+    parse_mac(argv[1], frame + 6);
+    h.ipv6 = std::string_view(argv[3]).find(':') != std::string_view::npos;
+    uint8_t* ip = frame + 14;
+    const unsigned address = h.ipv6 ? 16 : 4;
+    uint8_t* const source = ip + (h.ipv6 ? 8 : 12);
+    const int family = h.ipv6 ? AF_INET6 : AF_INET;
+    if (inet_pton(family, argv[3], source) != 1 || inet_pton(family, argv[4], source + address) != 1) {
+        die("SOURCE and DESTINATION must be addresses of one family");
+    }
+    h.source_low = take_low(source + address);
+    h.destination_low = take_low(source + 2 * address);
+    uint8_t* const udp = source + 2 * address;
+    put16(udp + 2, BENCH_PORT);
+    if (h.ipv6) {
+        put16(frame + 12, 0x86dd);
+        ip[0] = 0x60;
+        put16(ip + 4, BENCH_FRAME6 - 54);
+        ip[6] = 17;
+        ip[7] = 64;
+        put16(udp + 4, BENCH_FRAME6 - 54);
+        put16(udp + 6, 0xffff);  // wrong, but there (RFC 8200 8.1): routers don't look
+        return h;
+    }
+    put16(frame + 12, 0x0800);
     ip[0] = 0x45;
     put16(ip + 2, BENCH_FRAME - 14);
     ip[8] = 64;
     ip[9] = 17;
-    if (inet_pton(AF_INET, argv[3], ip + 12) != 1 || inet_pton(AF_INET, argv[4], ip + 16) != 1) {
-        die("not an IPv4 address");
+    put16(udp + 4, BENCH_FRAME - 34);  // checksum 0: none, as IPv4 allows
+    for (int i = 0; i < 20; i += 2) {
+        h.sum += static_cast<uint32_t>(ip[i] << 8 | ip[i + 1]);
     }
-    put16(ip + 10, checksum(ip, 20));
-    uint8_t* udp = ip + 20;  // checksum 0: none, as IPv4 allows
-    put16(udp + 2, BENCH_PORT);
-    put16(udp + 4, BENCH_FRAME - 34);
+    return h;
 }
 
-int generate(char** argv) {
-    const unsigned device = device_index(argv[0]);
-    const auto flows = static_cast<uint32_t>(std::strtoul(argv[5], nullptr, 10));
-    if (flows == 0 || (flows & (flows - 1)) != 0) {
-        die("the number of flows must be a power of two");
+uint32_t power_of_two_mask(const char* what, const char* text) {
+    const unsigned long n = std::strtoul(text, nullptr, 10);
+    if (n == 0 || n > 65536 || (n & (n - 1)) != 0) {
+        die(std::string("the number of ") + what + " must be a power of two, at most 65536");
     }
-    std::array<uint8_t, BENCH_HEADERS> headers{};
-    build_headers(argv, headers);
+    return static_cast<uint32_t>(n - 1);
+}
+
+// argv: DEVICE SOURCE-MAC DESTINATION-MAC SOURCE DESTINATION FLOWS [SOURCES DESTINATIONS PPS]
+int generate(int argc, char** argv) {
+    const unsigned device = device_index(argv[0]);
+    const Headers headers = build_headers(argv);
     Skeleton s = open_programs("generate");
-    std::ranges::copy(headers, const_cast<uint8_t*>(std::begin(s->rodata->headers)));
-    s->rodata->flow_mask = flows - 1;
+    std::ranges::copy(headers.bytes, const_cast<uint8_t*>(std::begin(s->rodata->headers)));
+    s->rodata->is_ipv6 = headers.ipv6 ? 1 : 0;
+    s->rodata->header_sum = headers.sum;
+    s->rodata->source_low = headers.source_low;
+    s->rodata->destination_low = headers.destination_low;
+    s->rodata->flow_mask = power_of_two_mask("flows", argv[5]);
+    if (argc > 6) {
+        s->rodata->source_mask = static_cast<uint16_t>(power_of_two_mask("sources", argv[6]));
+        s->rodata->destination_mask = static_cast<uint16_t>(power_of_two_mask("destinations", argv[7]));
+        s->rodata->interval_ns = 1'000'000'000 / std::max(1UL, std::strtoul(argv[8], nullptr, 10));
+    }
     load(s);
 
-    std::array<uint8_t, BENCH_FRAME> frame{};
+    std::array<uint8_t, BENCH_FRAME6> frame{};
+    const unsigned size = headers.ipv6 ? BENCH_FRAME6 : BENCH_FRAME;
     xdp_md context{};
-    context.data_end = BENCH_FRAME;
+    context.data_end = size;
     context.ingress_ifindex = device;
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = BENCH_FRAME,
-                .ctx_in = &context, .ctx_size_in = sizeof context,
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = size, .ctx_in = &context,
+                .ctx_size_in = sizeof context,
                 .repeat = 1 << 30,  // one call: each costs 25 ms of set-up
                 .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
     while (true) {
@@ -190,8 +232,8 @@ int pass(char** argv) {
 
 int main(int argc, char** argv) {
     const std::string_view mode = argc > 1 ? argv[1] : "";
-    if (mode == "generate" && argc == 8) {
-        return generate(argv + 2);
+    if (mode == "generate" && (argc == 8 || argc == 11)) {
+        return generate(argc - 2, argv + 2);
     }
     if (mode == "sink" && argc == 5) {
         return sink(argv + 2);

@@ -5,9 +5,11 @@
 
 #include <linux/types.h>
 
-#define BENCH_FRAME 60   /* bytes, FCS not counted: the shortest Ethernet frame */
-#define BENCH_HEADERS 42 /* Ethernet, IPv4, UDP */
-#define BENCH_PORT 9     /* UDP destination: discard */
+#define BENCH_FRAME 60    /* bytes, FCS not counted: the shortest Ethernet frame */
+#define BENCH_HEADERS 42  /* Ethernet, IPv4, UDP */
+#define BENCH_FRAME6 62   /* no payload */
+#define BENCH_HEADERS6 62 /* Ethernet, IPv6, UDP */
+#define BENCH_PORT 9      /* UDP destination: discard */
 #define BENCH_FIRST_PORT 10000
 
 struct bench_count {

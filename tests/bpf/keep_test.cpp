@@ -189,6 +189,88 @@ TEST_P(OrderTest, Verdict) {
     check();
 }
 
+class UpdateKeepTest : public ClassifierTest {
+  protected:
+    void update(const std::vector<Prefix>& prefixes, bool all4 = false, bool all6 = false) {
+        const auto stored = maps().update_keep(prefixes, all4, all6);
+        ASSERT_TRUE(stored) << stored.error().text();
+    }
+    const Bytes four_ = v4("198.51.100.1", "203.0.113.1").bytes();
+    const Bytes six_ = v6("2001:db8:77::1", "2001:db8:2::1").bytes();
+    const millrace_steer_reason family_ = MILLRACE_STEER_KEEP_FAMILY;
+};
+
+TEST_F(UpdateKeepTest, OneFamilyAndNotTheOther) {
+    update({}, true, false);
+    expect(family_, four_);
+    expect(redirect, six_);
+    update({}, false, true);
+    expect(redirect, four_);
+    expect(family_, six_);
+    update({}, true, true);
+    expect(family_, four_);
+    expect(family_, six_);
+    update({});
+    expect(redirect, four_);
+    expect(redirect, six_);
+}
+
+TEST_F(UpdateKeepTest, OnlyWhatWouldBeTransitCounts) {
+    update({}, true, true);
+    expect(MILLRACE_STEER_TTL, Frame().ethernet().ipv4({.ttl = 1}).udp().bytes());
+    expect(MILLRACE_STEER_IP_OPTIONS,
+           Frame().ethernet().ipv6().extension({.type = Protocol::hop_by_hop}).udp().bytes());
+    update({net("203.0.113.0/24"), net("2001:db8:77::/48")}, true, true);
+    expect(family_, four_);
+    expect(family_, six_);
+}
+
+TEST_F(UpdateKeepTest, PrefixesComeAndGo) {
+    update({net("203.0.113.0/24")});
+    expect(prefix, four_);
+    expect(redirect, six_);
+    update({net("2001:db8:77::/48")});
+    expect(redirect, four_);
+    expect(prefix, six_);
+    update({});
+    expect(redirect, six_);
+}
+
+TEST_F(UpdateKeepTest, ProtocolsAndPortsStay) {
+    ASSERT_TRUE(maps().set_keep(whole_policy()));
+    update({net("203.0.113.0/24")});
+    expect(prefix, four_);
+    expect(protocol, v6("2001:db8:77::1", "2001:db8:2::1").bytes());
+    expect(l4port, v4_tcp(1, 179).bytes());
+    expect(redirect, v4_tcp(1, 2).bytes());
+}
+
+TEST_F(UpdateKeepTest, TooManyPrefixesKeepTheFamily) {
+    std::vector<Prefix> all;
+    for (uint32_t i = 0; i <= MILLRACE_MAX_KEEP; ++i) {
+        all.push_back(net(fmt::format("10.{}.{}.0/24", i / 256, i % 256).c_str()));
+    }
+    all.push_back(net("2001:db8:77::/48"));
+    EXPECT_FALSE(maps().update_keep(all, false, false));
+    expect(family_, four_);
+    expect(prefix, six_);
+    expect(redirect, v6("2001:db8:78::1", "2001:db8:2::1").bytes());
+    all.erase(all.begin());
+    update(all);
+    expect(redirect, four_);
+    expect(prefix, v4("198.51.100.1", "10.0.1.1").bytes());
+}
+
+TEST_F(UpdateKeepTest, ANewDaemonBeginsWithTheConfigurationAlone) {
+    update({net("203.0.113.0/24")}, true, true);
+    next_daemon();
+    ASSERT_TRUE(maps().configure(plain_config()));
+    expect(family_, four_);
+    ASSERT_TRUE(maps().set_keep({}));
+    expect(redirect, four_);
+    expect(redirect, six_);
+}
+
 INSTANTIATE_TEST_SUITE_P(Keep, PrefixTest, testing::ValuesIn(prefix_cases), case_name);
 INSTANTIATE_TEST_SUITE_P(Keep, ProtocolTest, testing::ValuesIn(protocol_cases), case_name);
 INSTANTIATE_TEST_SUITE_P(Keep, PortTest, testing::ValuesIn(port_cases), case_name);

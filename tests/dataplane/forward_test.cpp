@@ -51,6 +51,21 @@ TEST_F(Forward, Ipv6) {
                          .bytes());
 }
 
+// net.ipv6.conf.NAME.mtu may be below the device's MTU; IPv4 does not care.
+TEST_F(Forward, EachFamilyHasItsMtu) {
+    Interface egress = TestRouter::interface_of(1);
+    egress.mtu6 = 1300;
+    router.tables().set_interface(egress);
+    const Bytes fits = Frame().ethernet(in_ethernet()).ipv6().payload(1260).bytes();
+    expect_forwarded(fits, Frame().ethernet(out_ethernet()).ipv6({.hop_limit = 63}).payload(1260).bytes());
+    router.receive(0, {Frame().ethernet(in_ethernet()).ipv6().payload(1261).bytes()});
+    EXPECT_TRUE(router.sent().empty());
+    EXPECT_EQ(router.punted().size(), 1U);
+    EXPECT_EQ(router.count(0, Reason::punt_too_big), 1U);
+    expect_forwarded(Frame().ethernet(in_ethernet()).ipv4().payload(1480).bytes(),
+                     Frame().ethernet(out_ethernet()).ipv4({.ttl = 63}).payload(1480).bytes());
+}
+
 TEST_F(Forward, LowestTtlThatMayPass) {
     expect_forwarded(Frame().ethernet(in_ethernet()).ipv4({.ttl = 2}).udp().bytes(),
                      Frame().ethernet(out_ethernet()).ipv4({.ttl = 1}).udp().bytes());
@@ -122,6 +137,39 @@ TEST_F(Forward, UpToTheMtu) {
                      Frame().ethernet(out_ethernet()).ipv4({.ttl = 63}).payload(1480).bytes());
     expect_forwarded(Frame().ethernet(in_ethernet()).ipv6().payload(1460).bytes(),
                      Frame().ethernet(out_ethernet()).ipv6({.hop_limit = 63}).payload(1460).bytes());
+}
+
+TEST_F(Forward, MarksTheAdjacencyUsed) {
+    const AdjacencyId used = router.neighbour(1, next_hop);
+    const AdjacencyId idle = router.neighbour(2, next_hop);
+    router.route("198.51.100.0/25", router.group({{used}}));
+    const auto frame = [](const char* destination, size_t payload) {
+        return Frame()
+            .ethernet(in_ethernet())
+            .ipv4({.destination = address(destination)})
+            .udp()
+            .payload(payload)
+            .bytes();
+    };
+    EXPECT_FALSE(router.tables().take_used(used));
+    router.receive(0, {frame("198.51.100.7", 18), frame("198.51.100.7", 18)});
+    EXPECT_TRUE(router.tables().take_used(used));
+    EXPECT_FALSE(router.tables().take_used(used)) << "taken";
+    EXPECT_FALSE(router.tables().take_used(idle));
+    // What is handed to the kernel is the kernel's to see.
+    router.receive(0, {frame("198.51.100.7", 1600)});
+    EXPECT_FALSE(router.tables().take_used(used));
+
+    router.receive(0, {frame("198.51.100.7", 18)});
+    router.sent();
+    router.punted();
+    router.tables().destroy_adjacency(used);
+    router.tables().commit();
+    router.forwarder().process({}, PortId{0});
+    router.tables().quiescence().close_batch();
+    const AdjacencyId next = router.tables().create_adjacency();
+    EXPECT_EQ(next, used) << "else this shows nothing";
+    EXPECT_FALSE(router.tables().take_used(next)) << "of its predecessor";
 }
 
 TEST_F(Forward, MixedBurstKeepsTheOrderOfEachFamily) {

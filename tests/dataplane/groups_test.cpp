@@ -38,28 +38,102 @@ std::vector<unsigned> ports_of(TestRouter& router, const std::vector<Bytes>& fra
     return out;
 }
 
-TEST(Ecmp, FlowsSpreadByWeightAndStay) {
-    TestRouter router;
-    const GroupId group = router.group({{router.neighbour(1, hop(1)), 1},
-                                        {router.neighbour(2, hop(2)), 1},
-                                        {router.neighbour(3, hop(3)), 2}});
-    router.route("198.51.100.0/24", group);
-    router.route("2001:db8:2::/48", group);
-    for (const auto make : {+[](uint16_t p) { return flow(p); }, +[](uint16_t p) { return flow6(p); }}) {
-        std::vector<Bytes> frames;
-        for (unsigned f = 0; f < 10000; ++f) {
-            frames.push_back(make(static_cast<uint16_t>(1024 + f)));
-        }
-        const auto first = ports_of(router, frames);
-        std::map<unsigned, int> flows;
-        for (const unsigned p : first) {
-            ++flows[p];
-        }
-        EXPECT_NEAR(flows[1], 2500, 200);  // 2 % of 10,000 flows
-        EXPECT_NEAR(flows[2], 2500, 200);
-        EXPECT_NEAR(flows[3], 5000, 200);
-        EXPECT_EQ(ports_of(router, frames), first) << "a flow stays on its path";
+// The last byte of the MAC address that each of the frames was sent to, in their order.
+std::vector<unsigned> hops_of(TestRouter& router, const std::vector<Bytes>& frames) {
+    std::vector<unsigned> out;
+    for (const Bytes& f : frames) {
+        router.receive(0, {f});
+        const auto sent = router.sent();
+        EXPECT_EQ(sent.size(), 1U);
+        out.push_back(sent.empty() ? 0 : sent[0].frame[5]);
     }
+    return out;
+}
+
+enum class Flows { ports, addresses, ipv6_ports };
+
+std::vector<Bytes> ten_thousand(Flows kind) {
+    std::vector<Bytes> frames;
+    for (unsigned f = 0; f < 10000; ++f) {
+        const auto port = static_cast<uint16_t>(1024 + f);
+        const auto high = static_cast<uint8_t>(f >> 8);
+        const auto low = static_cast<uint8_t>(f);
+        frames.push_back(kind == Flows::ports ? flow(port)
+                         : kind == Flows::ipv6_ports
+                             ? flow6(port)
+                             : Frame()
+                                   .ethernet({.destination = port_mac(0)})
+                                   .ipv4({.source = {Family::ipv4, {10, 9, high, low}}})
+                                   .udp()
+                                   .bytes());
+    }
+    return frames;
+}
+
+// Members with weights, spread over the ports 1 to 3; member i has the MAC address hop(i + 1).
+std::vector<GroupMember> members_of(TestRouter& router, const std::vector<uint32_t>& weights) {
+    std::vector<GroupMember> members;
+    for (size_t i = 0; i < weights.size(); ++i) {
+        members.push_back(
+            {router.neighbour(1 + static_cast<unsigned>(i % 3), hop(static_cast<uint8_t>(i + 1))),
+             weights[i]});
+    }
+    return members;
+}
+
+TEST(Ecmp, TenThousandFlowsFollowTheWeightsAndStay) {
+    const std::vector<std::vector<uint32_t>> cases = {{1, 1},
+                                                      {1, 3},
+                                                      {1, 1, 1},
+                                                      {1, 2, 3, 4},
+                                                      {256, 1},
+                                                      {65536, 65536, 32768},
+                                                      std::vector<uint32_t>(16, 1)};
+    for (const auto& weights : cases) {
+        TestRouter router;
+        const GroupId group = router.group(members_of(router, weights));
+        router.route("198.51.100.0/24", group);
+        router.route("2001:db8:2::/48", group);
+        uint64_t total = 0;
+        for (const uint32_t w : weights) {
+            total += w;
+        }
+        for (const Flows kind : {Flows::ports, Flows::addresses, Flows::ipv6_ports}) {
+            const auto frames = ten_thousand(kind);
+            const auto first = hops_of(router, frames);
+            std::map<unsigned, unsigned> flows;
+            for (const unsigned h : first) {
+                ++flows[h];
+            }
+            for (size_t i = 0; i < weights.size(); ++i) {
+                EXPECT_NEAR(flows[static_cast<unsigned>(i + 1)],
+                            10000.0 * weights[i] / static_cast<double>(total), 200)
+                    << "2 % of the flows; " << weights.size() << " members, member " << i;
+            }
+            EXPECT_EQ(hops_of(router, frames), first) << "a flow stays on its path";
+        }
+    }
+}
+
+TEST(Ecmp, OnlyTheFlowsOfALostMemberMoveAndTheyComeBack) {
+    TestRouter router;
+    auto members = members_of(router, {1, 2, 1, 3});
+    const GroupId group = router.group(members);
+    router.route("198.51.100.0/24", group);
+    const auto frames = ten_thousand(Flows::ports);
+    const auto before = hops_of(router, frames);
+    const std::vector<GroupMember> left = {members[0], members[2], members[3]};
+    router.tables().set_group(group, {Reason::forwarded, left, {}});
+    const auto lost = hops_of(router, frames);
+    for (size_t f = 0; f < frames.size(); ++f) {
+        ASSERT_TRUE(before[f] == 2 ? lost[f] != 2 : lost[f] == before[f]) << "flow " << f;
+    }
+    // The same over another group, as when a route is announced with fewer hops.
+    router.route("198.51.100.0/24", router.group({left[2], left[0], left[1]}));
+    EXPECT_EQ(hops_of(router, frames), lost);
+    router.route("198.51.100.0/24", group);
+    router.tables().set_group(group, {Reason::forwarded, members, {}});
+    EXPECT_EQ(hops_of(router, frames), before);
 }
 
 TEST(Ecmp, FragmentsOfADatagramTakeOnePath) {
@@ -83,6 +157,35 @@ TEST(Ecmp, FragmentsOfADatagramTakeOnePath) {
                          .bytes(),
                      Frame().ethernet({.destination = port_mac(0)}).ipv4(later).payload(32).bytes()});
         ASSERT_EQ(ports[0], ports[1]) << "source 192.0.2." << f;
+    }
+}
+
+TEST(Ecmp, Ipv6FragmentsOfADatagramTakeOnePath) {
+    TestRouter router;
+    router.route("2001:db8:2::/48", router.group(members_of(router, {1, 1, 1})));
+    for (uint16_t f = 0; f < 100; ++f) {
+        std::vector<Bytes> fragments;
+        for (const unsigned offset : {0U, 8U, 16U}) {
+            // Fragment header (RFC 8200 4.5), then what is UDP's header in the first and data in the others.
+            Bytes body = {IPPROTO_UDP,
+                          0,
+                          static_cast<uint8_t>(offset >> 5),
+                          static_cast<uint8_t>(offset << 3 | 1),
+                          0,
+                          0,
+                          0,
+                          7};
+            for (unsigned i = 0; i < 64; ++i) {
+                body.push_back(static_cast<uint8_t>(offset * 31 + i));
+            }
+            Ipv6 header{.next_header = Protocol::fragment};
+            header.source.bytes[15] = static_cast<uint8_t>(f);
+            fragments.push_back(
+                Frame().ethernet({.destination = port_mac(0)}).ipv6(header).payload(body).bytes());
+        }
+        const auto hops = hops_of(router, fragments);
+        ASSERT_EQ(hops[0], hops[1]) << f;
+        ASSERT_EQ(hops[0], hops[2]) << f;
     }
 }
 

@@ -78,6 +78,8 @@ std::vector<Case> cases() {
         {"Unreachable", Reason::punt_unreachable, in().ipv4(to("10.0.6.1")).udp().bytes()},
         {"Unmanaged", Reason::punt_unmanaged, in().ipv4(to("10.0.7.1")).udp().bytes()},
         {"Unsupported", Reason::punt_unsupported, in().ipv4(to("10.0.8.1")).udp().bytes()},
+        {"Encapsulation", Reason::punt_encapsulation, in().ipv4(to("10.0.10.1")).udp().bytes()},
+        {"Qdisc", Reason::punt_qdisc, in().ipv4(to("10.0.11.1")).udp().bytes()},
         {"Hairpin", Reason::punt_hairpin, in().ipv4(to("10.0.9.1")).udp().bytes()},
         {"Hairpin6", Reason::punt_hairpin, in().ipv6(to6("2001:db8:a9::1")).udp().bytes()},
     };
@@ -102,6 +104,10 @@ TEST_P(Reasons, CountedOnceAndNeverForwarded) {
     router.route("10.0.6.0/24", router.group(Reason::punt_unreachable));
     router.route("10.0.7.0/24", router.group(Reason::punt_unmanaged));
     router.route("10.0.8.0/24", router.group(Reason::punt_unsupported));
+    router.route("10.0.10.0/24", router.group(Reason::punt_encapsulation));
+    const AdjacencyId shaped = router.tables().create_adjacency();
+    router.tables().set_adjacency(shaped, {Ifindex{2}, Reason::punt_qdisc, {}});
+    router.route("10.0.11.0/24", router.group({{shaped}}));
     const GroupId back = router.group({{router.neighbour(0, next_hop)}});
     router.route("10.0.9.0/24", back);
     router.route("2001:db8:a9::/48", back);
@@ -126,10 +132,11 @@ TEST_P(Reasons, CountedOnceAndNeverForwarded) {
 INSTANTIATE_TEST_SUITE_P(All, Reasons, testing::ValuesIn(cases()),
                          [](const auto& test) { return test.param.name; });
 
-// drop_tx_full and drop_punt_full have tests of their own below; drop_punt_write is the punter's.
+// drop_tx_full and drop_punt_full have tests of their own below, punt_reverse_path a file; drop_punt_write
+// and drop_punt_rate are the punter's.
 TEST(ReasonsTable, EveryReasonHasItsTest) {
-    std::set<Reason> tested = {Reason::forwarded, Reason::drop_tx_full, Reason::drop_punt_full,
-                               Reason::drop_punt_write};
+    std::set<Reason> tested = {Reason::forwarded,       Reason::drop_tx_full,   Reason::drop_punt_full,
+                               Reason::drop_punt_write, Reason::drop_punt_rate, Reason::punt_reverse_path};
     for (const Case& c : cases()) {
         tested.insert(c.reason);
     }
@@ -154,6 +161,19 @@ TEST(FullRings, PuntFullIsDroppedAndCounted) {
     EXPECT_EQ(router.count(0, Reason::drop_punt_full), 14U);
     EXPECT_EQ(router.punted().size(), 16U);
     EXPECT_EQ(router.free_buffers(), TestRouter::buffers);
+}
+
+// A flood that the kernel would only answer takes no room from what it is to carry on.
+TEST(FullRings, KindsOfPuntHaveTheirOwnRoom) {
+    TestRouter router(256, 16);
+    router.route("10.0.7.0/24", router.group(Reason::punt_unmanaged));
+    std::vector<Bytes> frames(20, in().ipv4().udp().bytes());
+    frames.resize(30, in().ipv4(to("10.0.7.1")).udp().bytes());
+    router.receive(0, frames);
+    EXPECT_EQ(router.count(0, Reason::punt_unmanaged), 10U);
+    EXPECT_EQ(router.count(0, Reason::punt_no_route), 16U);
+    EXPECT_EQ(router.count(0, Reason::drop_punt_full), 4U);
+    EXPECT_EQ(router.punted().size(), 26U);
 }
 
 }  // namespace

@@ -62,7 +62,8 @@ TestRouter::TestRouter(uint16_t tx_ring, uint16_t punt_ring) {
         tx.push_back({devices_[p], 0});
         configs.push_back({.name = fmt::format("p{}", p)});
     }
-    punt_ = make_ring(fmt::format("punt{}", instance), punt_ring);
+    punt_ = {make_ring(fmt::format("carry_on{}", instance), punt_ring),
+             make_ring(fmt::format("answer{}", instance), punt_ring)};
     SizeConfig sizes;
     sizes.fib4_nodes = 1024;
     sizes.fib6_nodes = 1024;
@@ -72,7 +73,7 @@ TestRouter::TestRouter(uint16_t tx_ring, uint16_t punt_ring) {
     for (unsigned p = 0; p < ports; ++p) {
         interface(p, mtu);
     }
-    forwarder_ = std::make_unique<Forwarder>(*tables_, tx, punt_, counters_);
+    forwarder_ = std::make_unique<Forwarder>(*tables_, tx, std::vector(ports, punt_), counters_);
 }
 
 TestRouter::~TestRouter() {
@@ -85,16 +86,30 @@ TestRouter::~TestRouter() {
         rte_ring_free(rx_[p]);
         rte_ring_free(tx_[p]);
     }
-    rte_ring_free(punt_);
+    rte_ring_free(punt_.carry_on);
+    rte_ring_free(punt_.answer);
     EXPECT_EQ(free_buffers(), buffers) << "packet buffers leaked";
     const rte_memzone* memory = rte_memzone_lookup("packets_memory");
     pool_.reset();
     rte_memzone_free(memory);
 }
 
+Interface TestRouter::interface_of(unsigned port) {
+    const std::string name = fmt::format("p{}", port);
+    return {.ifindex = Ifindex{port + 1},
+            .name = name,
+            .port = name,
+            .mac = port_mac(port),
+            .mtu = mtu,
+            .mtu6 = mtu,
+            .usable = true};
+}
+
 void TestRouter::interface(unsigned port, uint32_t interface_mtu, bool usable) {
-    tables_->set_interface({Ifindex{port + 1}, fmt::format("p{}", port), fmt::format("p{}", port),
-                            port_mac(port), interface_mtu, usable});
+    Interface changed = interface_of(port);
+    changed.mtu = changed.mtu6 = interface_mtu;
+    changed.usable = usable;
+    tables_->set_interface(changed);
 }
 
 AdjacencyId TestRouter::neighbour(unsigned port, const MacAddress& mac) {
@@ -157,7 +172,10 @@ std::vector<TestRouter::Out> TestRouter::sent() {
 }
 
 std::vector<TestRouter::Out> TestRouter::punted() {
-    return take(punt_, std::nullopt);
+    std::vector<Out> all = take(punt_.carry_on, std::nullopt);
+    const std::vector<Out> answered = take(punt_.answer, std::nullopt);
+    all.insert(all.end(), answered.begin(), answered.end());
+    return all;
 }
 
 uint64_t TestRouter::count(unsigned port, Reason reason) {

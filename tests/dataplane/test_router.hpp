@@ -30,7 +30,7 @@ class TestRouter {
     static constexpr unsigned ports = 4;
     static constexpr uint32_t mtu = 1500;
 
-    // sizes: of the tables. One at a time in a process.
+    // Sizes in frames. One at a time in a process.
     explicit TestRouter(uint16_t tx_ring = 256, uint16_t punt_ring = 256);
     ~TestRouter();
     TestRouter(const TestRouter&) = delete;
@@ -42,6 +42,8 @@ class TestRouter {
     GroupId group(Reason reason);
     void route(const char* prefix, GroupId group);
     void interface(unsigned port, uint32_t mtu, bool usable = true);
+    // As it is at the beginning; for set_interface() with something changed.
+    static Interface interface_of(unsigned port);
 
     // Frames in, all in one burst, on one port.
     void receive(unsigned port, const std::vector<Bytes>& frames);
@@ -52,7 +54,7 @@ class TestRouter {
         bool operator==(const Out&) const = default;
     };
     std::vector<Out> sent();
-    std::vector<Out> punted();
+    std::vector<Out> punted();  // first what the kernel is to carry on, then the rest
 
     // Counter of the ingress port.
     uint64_t count(unsigned port, Reason reason);
@@ -75,7 +77,7 @@ class TestRouter {
     std::vector<rte_ring*> rx_;
     std::vector<rte_ring*> tx_;
     std::vector<uint16_t> devices_;
-    rte_ring* punt_ = nullptr;
+    dataplane::PuntRings punt_;  // of all ports
     std::unique_ptr<Tables> tables_;
     dataplane::WorkerCounters counters_{ports};
     std::unique_ptr<Forwarder> forwarder_;

@@ -10,7 +10,10 @@ import time
 ETH_P_ALL = 3
 ETH_IP, ETH_IP6 = 0x0800, 0x86DD
 ICMP, TCP, UDP, GRE, ICMP6 = 1, 6, 17, 47, 58
-PACKET_OUTGOING = 4
+# Of linux/if_packet.h and asm-generic/socket.h; Python has no names for these.
+SO_RCVBUFFORCE, SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING = 33, 263, 8, 23
+TP_STATUS_VLAN_VALID = 0x10
+_AUXDATA = struct.Struct("I12xHH")  # struct tpacket_auxdata: status, three skipped, VLAN tag and its protocol
 
 
 def mac_bytes(text):
@@ -66,10 +69,29 @@ def tcp_syn(src, dst, sport, dport, seq=1):
 
 def echo(src, dst, ident, seq, data=b"millrace"):
     if ipaddress.ip_address(src).version == 4:
-        body = struct.pack("!BBHHH", 8, 0, 0, ident, seq) + data
-        return body[:2] + struct.pack("!H", checksum(body)) + body[4:]
-    body = struct.pack("!BBHHH", 128, 0, 0, ident, seq) + data
+        return icmp4(struct.pack("!BBHHH", 8, 0, 0, ident, seq) + data)
+    return icmp6(src, dst, struct.pack("!BBHHH", 128, 0, 0, ident, seq) + data)
+
+
+def icmp6(src, dst, body):
+    """An ICMPv6 message with its checksum, which is zero in body."""
     return body[:2] + struct.pack("!H", checksum(_pseudo(src, dst, ICMP6, len(body)) + body)) + body[4:]
+
+
+def icmp4(body):
+    """An ICMP message with its checksum, which is zero in body."""
+    return body[:2] + struct.pack("!H", checksum(body)) + body[4:]
+
+
+def announcement(mac, address):
+    """What a host says unasked when its MAC address is new: gratuitous ARP, or a neighbour advertisement."""
+    own = ipaddress.ip_address(address).packed
+    if len(own) == 4:
+        body = struct.pack("!HHBBH", 1, ETH_IP, 6, 4, 1) + mac_bytes(mac) + own + bytes(6) + own
+        return ethernet("ff:ff:ff:ff:ff:ff", mac, 0x0806, body)
+    override, target_mac = 0x20000000, bytes([2, 1]) + mac_bytes(mac)
+    body = icmp6(address, "ff02::1", struct.pack("!BBHI", 136, 0, 0, override) + own + target_mac)
+    return ethernet("33:33:00:00:00:01", mac, ETH_IP6, ipv6(address, "ff02::1", ICMP6, body, hops=255))
 
 
 def packet(src, dst, protocol, payload, **fields):
@@ -125,14 +147,55 @@ def difference(expected, seen):
     return ", ".join(said)
 
 
-class Capture:
+class PacketSocket:
+    """What a Capture and a Sender share: an AF_PACKET socket on one device, and its end."""
+
+    def __init__(self, netns, device, protocol):
+        # Protocol 0 until it is bound: it would receive from all devices.
+        self.socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        try:
+            self._set_up()
+            self.socket.bind((device, protocol))
+        except OSError:
+            self.socket.close()
+            raise
+
+    def _set_up(self):
+        pass
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Capture(PacketSocket):
     """All frames that arrive on a device (not those that it sends), from the moment this is made."""
 
     def __init__(self, netns, device):
-        self.socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        self.socket.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
-        self.socket.bind((device, ETH_P_ALL))
+        super().__init__(netns, device, ETH_P_ALL)
+
+    def _set_up(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
+        self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         self.socket.setblocking(False)
+
+    def read(self):
+        """The next frame that waits, as it was on the wire, or None."""
+        try:
+            data, extra, _, _ = self.socket.recvmsg(65536, 64)
+        except BlockingIOError:
+            return None
+        if extra and extra[0][:2] == (SOL_PACKET, PACKET_AUXDATA):
+            status, tag, protocol = _AUXDATA.unpack(extra[0][2][:_AUXDATA.size])
+            if status & TP_STATUS_VLAN_VALID:  # the kernel took the tag out of the frame
+                data = data[:12] + struct.pack("!HH", protocol or 0x8100, tag) + data[12:]
+        return data
 
     def frames(self, seconds):
         """Yields frames until the time is over."""
@@ -140,39 +203,20 @@ class Capture:
         while (left := deadline - time.monotonic()) > 0:
             if not select.select([self.socket], [], [], left)[0]:
                 return
-            data, address = self.socket.recvfrom(65536)
-            if address[2] != PACKET_OUTGOING:
-                yield data
+            frame = self.read()
+            if frame is not None:
+                yield frame
 
     def first(self, matches, seconds=2.0):
         """The first frame for which matches(frame) holds, or None."""
         return next((f for f in self.frames(seconds) if matches(f)), None)
 
-    def close(self):
-        self.socket.close()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-
-class Sender:
+class Sender(PacketSocket):
     """Puts whole frames on the wire at a device."""
 
     def __init__(self, netns, device):
-        self.socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self.socket.bind((device, 0))
+        super().__init__(netns, device, 0)
 
     def send(self, frame):
         self.socket.send(frame)
-
-    def close(self):
-        self.socket.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()

@@ -29,11 +29,12 @@ class Router:
         self.process = None
         self._notify = None
 
-    def write_config(self, path=None, core=1, idle=None, extra="", ports=None, pin_root=None):
+    def write_config(self, path=None, core=1, idle=None, extra="", ports=None, pin_root=None, heartbeat_ms=None):
         idle_line = f'idle = "{idle}"\n' if idle else ""
         text = "".join(f'[[port]]\nname = "{p}"\n\n' for p in (ports or self.ports))
         text += f"[workers]\ncores = [{core}]\n{idle_line}\n"
-        text += f'[steering]\npin_root = "{pin_root or self.pin_root}"\n\n'
+        text += f'[steering]\npin_root = "{pin_root or self.pin_root}"\n'
+        text += f"heartbeat_timeout_ms = {heartbeat_ms}\n\n" if heartbeat_ms else "\n"
         text += f'[control]\nsocket = "{self.socket_path}"\n{extra}'
         (path or self.config_path).write_text(text, encoding="utf-8")
 
@@ -124,8 +125,13 @@ class Router:
         """{reason: packets}, all ports together."""
         total = {}
         for row in self.show("steering"):
-            total[row["reason"]] = total.get(row["reason"], 0) + row["packets"]
+            if row["kind"] == "verdict":
+                total[row["reason"]] = total.get(row["reason"], 0) + row["packets"]
         return total
+
+    def kept(self):
+        """What the kernel keeps and why: the rows of `show steering`."""
+        return [row for row in self.show("steering") if row["kind"] == "kept"]
 
     def forwarded(self):
         return self.counters().get("forwarded", 0)

@@ -121,18 +121,19 @@ class Probe:
         return None, None
 
     def _arrivals(self, seconds):
-        spokes = {c.socket: s for s, c in self.captures.items()}
+        spokes = {c.socket: (s, c) for s, c in self.captures.items()}
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             for sock in select.select(list(spokes), [], [], left)[0]:
+                spoke, capture = spokes[sock]
                 try:
-                    data, address = sock.recvfrom(65536)
+                    data = capture.read()
                 except OSError as error:
                     if error.errno != errno.ENETDOWN:  # said once, when the device went down
                         raise
                     continue
-                if address[2] != f.PACKET_OUTGOING:
-                    yield spokes[sock], data
+                if data is not None:
+                    yield spoke, data
 
     def wrong(self, spoke, frame):
         """'' when the frame that came out at the spoke is the sent one, rightly forwarded."""

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Set-up shared by tests/demo, tests/run and tests/bench; sourced by them, after `set -euo pipefail`.
+# Set-up shared by tests/demo, tests/run, tests/bench and tests/conformance; sourced by them, after `set -euo pipefail`.
 # Gives: root, say, die, need_root, install_packages, build_release, build_debug.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -17,8 +17,8 @@ packages=(
     libbpf-dev libxdp-dev libdpdk-dev libnl-3-dev libnl-route-3-dev libsystemd-dev
     libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libexpected-dev
     libgtest-dev libgmock-dev
-    # what the lab runs; dpdk is there for dpdk-testpmd
-    dpdk frr iperf3 tcpdump ethtool traceroute iputils-ping iproute2 python3 procps util-linux mount
+    # what the lab runs; dpdk-dev is there for dpdk-testpmd
+    dpdk-dev frr iperf3 tcpdump ethtool traceroute iputils-ping iproute2 python3 procps util-linux mount
 )
 
 say() { printf '%s\n' "$@"; }

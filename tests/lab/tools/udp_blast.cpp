@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// udp-blast ADDRESS PORT PPS SECONDS SIZE: numbered UDP packets at a steady rate, prints {"sent": N}.
-// The first eight bytes of the payload are the number, from 0, in host order; udp-count reads them.
+// udp-blast ADDRESS[/LENGTH] PORT PPS SECONDS SIZE: numbered UDP packets at a steady rate, prints {"sent":
+// N}. With a prefix, each packet goes to another address of it, in turn: a scan. The first eight bytes of the
+// payload are the number, from 0, in host order; udp-count reads them.
+#include <arpa/inet.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <string>
 #include <vector>
 
 namespace {
@@ -32,31 +36,78 @@ void sleep_until(uint64_t when) {
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr);
 }
 
-int connect_to(const char* host, const char* port) {
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_DGRAM;
-    hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-    addrinfo* found = nullptr;
-    if (getaddrinfo(host, port, &hints, &found) != 0) {
+// Where packet number n goes: the address itself, or the nth of a prefix.
+class Target {
+  public:
+    // text: ADDRESS or ADDRESS/LENGTH
+    Target(std::string text, const char* port) {
+        const size_t slash = text.find('/');
+        const unsigned long length = slash == text.npos ? 128 : std::strtoul(&text[slash + 1], nullptr, 10);
+        text.resize(std::min(slash, text.size()));
+        addrinfo hints{};
+        hints.ai_socktype = SOCK_DGRAM;
+        hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+        addrinfo* found = nullptr;
+        if (getaddrinfo(text.c_str(), port, &hints, &found) != 0) {
+            return;
+        }
+        std::memcpy(&base_, found->ai_addr, found->ai_addrlen);
+        size_ = found->ai_addrlen;
+        freeaddrinfo(found);
+        const unsigned long bits = family() == AF_INET ? 32 : 128;
+        if (slash != text.npos && length + 10 <= bits) {
+            span_ = (1ULL << std::min(bits - length, 32UL)) - 2 * margin;
+        }
+    }
+    [[nodiscard]] bool valid() const { return size_ != 0; }
+    [[nodiscard]] bool is_prefix() const { return span_ != 0; }
+    [[nodiscard]] int family() const { return base_.ss_family; }
+    [[nodiscard]] socklen_t size() const { return size_; }
+    [[nodiscard]] sockaddr_storage of(uint64_t number) const {
+        sockaddr_storage to = base_;
+        if (span_ != 0) {
+            const auto host = static_cast<uint32_t>(margin + number % span_);
+            uint32_t* low = to.ss_family == AF_INET
+                                ? &reinterpret_cast<sockaddr_in*>(&to)->sin_addr.s_addr
+                                : &reinterpret_cast<sockaddr_in6*>(&to)->sin6_addr.s6_addr32[3];
+            *low = htonl(ntohl(*low) + host);
+        }
+        return to;
+    }
+
+  private:
+    static constexpr uint64_t margin =
+        256;  // addresses at either end that are left out: the router's, broadcast
+    sockaddr_storage base_{};
+    socklen_t size_ = 0;
+    uint64_t span_ = 0;
+};
+
+int open_socket(const Target& target) {
+    if (!target.valid()) {
         return -1;
     }
-    const int fd = socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    const bool connected = fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) == 0;
-    freeaddrinfo(found);
-    return connected ? fd : -1;
+    const int fd = socket(target.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const sockaddr_storage to = target.of(0);
+    if (fd < 0 || target.is_prefix() ||
+        connect(fd, reinterpret_cast<const sockaddr*>(&to), target.size()) == 0) {
+        return fd;
+    }
+    return -1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     if (argc != 6) {
-        std::fprintf(stderr, "usage: udp-blast ADDRESS PORT PPS SECONDS SIZE\n");
+        std::fprintf(stderr, "usage: udp-blast ADDRESS[/LENGTH] PORT PPS SECONDS SIZE\n");
         return 2;
     }
     const auto pps = std::strtoull(argv[3], nullptr, 10);
     const double seconds = std::strtod(argv[4], nullptr);
     const size_t size = std::strtoul(argv[5], nullptr, 10);
-    const int fd = connect_to(argv[1], argv[2]);
+    const Target target(argv[1], argv[2]);
+    const int fd = open_socket(target);
     if (fd < 0 || pps == 0 || seconds <= 0 || size < sizeof(uint64_t)) {
         std::fprintf(stderr, "udp-blast: cannot send %s bytes to %s port %s\n", argv[5], argv[1], argv[2]);
         return 2;
@@ -65,10 +116,15 @@ int main(int argc, char** argv) {
     std::vector<uint8_t> payload(batch * size);
     std::array<iovec, batch> parts{};
     std::array<mmsghdr, batch> messages{};
+    std::array<sockaddr_storage, batch> to{};
     for (size_t i = 0; i < batch; ++i) {
         parts[i] = {&payload[i * size], size};
         messages[i].msg_hdr.msg_iov = &parts[i];
         messages[i].msg_hdr.msg_iovlen = 1;
+        if (target.is_prefix()) {
+            messages[i].msg_hdr.msg_name = &to[i];
+            messages[i].msg_hdr.msg_namelen = target.size();
+        }
     }
 
     const auto total = static_cast<uint64_t>(static_cast<double>(pps) * seconds);
@@ -82,6 +138,7 @@ int main(int argc, char** argv) {
             for (size_t i = 0; i < n; ++i) {
                 const uint64_t number = sent + i;
                 std::memcpy(&payload[i * size], &number, sizeof number);
+                to[i] = target.of(number);
             }
             const int done = sendmmsg(fd, messages.data(), static_cast<unsigned>(n), 0);
             // An ICMP error to an earlier packet is reported here once; the packet itself was not tried.

@@ -40,11 +40,13 @@ idle_after_us = 10
 [sizes]
 mbufs = 65536
 ring = 1024
-punt_ring = 512
+punt_ring = 256
 fib4_nodes = 1000
 fib6_nodes = 2000
 groups = 100
 adjacencies = 200
+[punt]
+rate = 5000
 [keep]
 prefixes = ["192.0.2.0/24", "2001:db8::/32"]
 protocols = ["ospf", 47]
@@ -65,11 +67,12 @@ level = "debug"
     EXPECT_EQ(c->workers.idle_after_us, 10U);
     EXPECT_EQ(c->sizes.mbufs, 65536U);
     EXPECT_EQ(c->sizes.ring, 1024);
-    EXPECT_EQ(c->sizes.punt_ring, 512);
+    EXPECT_EQ(c->sizes.punt_ring, 256);
     EXPECT_EQ(c->sizes.fib4_nodes, 1000U);
     EXPECT_EQ(c->sizes.fib6_nodes, 2000U);
     EXPECT_EQ(c->sizes.groups, 100U);
     EXPECT_EQ(c->sizes.adjacencies, 200U);
+    EXPECT_EQ(c->punt.rate, 5000U);
     EXPECT_EQ(c->keep.prefixes[1].text(), "2001:db8::/32");
     EXPECT_EQ(c->keep.protocols, (std::vector<uint8_t>{89, 47}));
     EXPECT_EQ(c->keep.l4_ports, (std::vector<std::pair<uint8_t, uint16_t>>{{6, 179}, {17, 500}}));

@@ -24,7 +24,7 @@ class TablesTest : public testing::Test {
 
     std::unique_ptr<Tables> tables;
     AdjacencyId adjacency{};
-    Interface interface { Ifindex{7}, "p1", "p1", MacAddress{{2, 0, 0, 0, 0, 1}}, 1500, true };
+    Interface interface { Ifindex{7}, "p1", "p1", MacAddress{{2, 0, 0, 0, 0, 1}}, 1500, 1400, true };
     AdjacencyState usable{Ifindex{7}, Reason::forwarded, MacAddress{{2, 0, 0, 0, 0, 9}}};
 };
 
@@ -33,6 +33,7 @@ TEST_F(TablesTest, AdjacencyHoldsWhatGoesOnTheWire) {
     EXPECT_EQ(current().reason, Reason::forwarded);
     EXPECT_EQ(current().port, 1);
     EXPECT_EQ(current().mtu, 1500U);
+    EXPECT_EQ(current().mtu6, 1400U);
     EXPECT_EQ(current().l2, (std::array<uint8_t, 12>{2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1}));
 }
 
@@ -60,7 +61,7 @@ TEST_F(TablesTest, AnotherNetdevOfThePortsNameIsNotThePort) {
     EXPECT_EQ(current().reason, Reason::forwarded);
     tables->remove_interface(interface.ifindex);
     std::vector<PortId> heard;
-    tables->observe({[&](PortId p, const Interface*) { heard.push_back(p); }, {}});
+    tables->observe({[&](PortId p, const Interface*) { heard.push_back(p); }, {}, {}});
     interface.ifindex = Ifindex{8};
     usable.ifindex = Ifindex{8};
     tables->set_interface(interface);
@@ -82,7 +83,8 @@ TEST_F(TablesTest, ObserversHearOfPortsAndLocals) {
         {[&](PortId p, const Interface* i) {
              heard.push_back(fmt::format("{} {}", raw(p), i == nullptr ? 0 : i->mtu));
          },
-         [&](const IpAddress& a, bool present) { heard.push_back((present ? "+" : "-") + a.text()); }});
+         [&](const IpAddress& a, bool present) { heard.push_back((present ? "+" : "-") + a.text()); },
+         {}});
     interface.mtu = 9000;
     tables->set_interface(interface);
     tables->add_local(IpAddress::parse("192.0.2.1").value());

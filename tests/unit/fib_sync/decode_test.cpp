@@ -103,6 +103,10 @@ std::vector<Case> cases() {
     expected_link.mtu = 1400;
     expected_link.kind = "veth";
     expected_link.master = Ifindex{7};
+    NeighborMessage managed = neighbour(e0, "192.0.2.9", 9);
+    managed.flags = NTF_EXT_LEARNED;
+    managed.flags_ext = NTF_EXT_MANAGED;
+    managed.protocol = 11;
     NeighborMessage no_mac = neighbour(e0, "2001:db8::9", 0, NUD_FAILED);
     no_mac.mac.reset();
     RouteMessage table = plain("198.51.100.0/24", {via("192.0.2.1", e0)}, 20);
@@ -113,8 +117,18 @@ std::vector<Case> cases() {
     with_id.exclusive = false;
     with_id.append = true;
     with_id.paths = {via("fe80::1", e0)};
-    RouteMessage unsupported = plain("198.51.100.0/24", {on(e0)});
-    unsupported.unsupported = true;
+    RouteMessage encapsulation = plain("198.51.100.0/24", {on(e0)});
+    encapsulation.encapsulation = true;
+    RouteMessage one_encapsulated = plain("198.51.100.0/24", {on(e0), on(e1)});
+    one_encapsulated.encapsulation = true;
+    std::vector<std::byte> encap_type;
+    const uint16_t mpls = 1;
+    append_attribute(encap_type, RTA_ENCAP_TYPE, &mpls, sizeof(mpls));
+    std::vector<std::byte> one_encapsulated_hops;
+    append_hop(one_encapsulated_hops, 10, 0, 0, {});
+    append_hop(one_encapsulated_hops, 11, 0, 0, encap_type);
+    NexthopMessage encapsulated_nexthop = object(9, via("192.0.2.1", e0));
+    encapsulated_nexthop.encapsulation = true;
     RouteMessage linkdown = plain("198.51.100.0/24", {on(e0)});
     linkdown.flags = RTNH_F_LINKDOWN;
     linkdown.paths[0].flags = RTNH_F_LINKDOWN;
@@ -160,6 +174,13 @@ std::vector<Case> cases() {
             .address(NDA_DST, "192.0.2.9")
             .attribute(NDA_LLADDR, mac(9).bytes),
         neighbour(e0, "192.0.2.9", 9));
+    add("managed neighbour",
+        Wire(RTM_NEWNEIGH, 0, nd(AF_INET, NUD_REACHABLE, NTF_EXT_LEARNED))
+            .address(NDA_DST, "192.0.2.9")
+            .attribute(NDA_LLADDR, mac(9))
+            .attribute(NDA_PROTOCOL, uint8_t{11})
+            .attribute(NDA_FLAGS_EXT, uint32_t{NTF_EXT_MANAGED}),
+        managed);
     add("neighbour without mac",
         Wire(RTM_NEWNEIGH, 0, nd(AF_INET6, NUD_FAILED)).address(NDA_DST, "2001:db8::9"), no_mac);
     add("proxy neighbour", Wire(RTM_NEWNEIGH, 0, nd(AF_INET, 0, NTF_PROXY)).address(NDA_DST, "192.0.2.9"),
@@ -244,7 +265,19 @@ std::vector<Case> cases() {
             .address(RTA_DST, "198.51.100.0")
             .attribute(RTA_OIF, uint32_t{10})
             .attribute(RTA_ENCAP_TYPE, uint16_t{1}),
-        unsupported);
+        encapsulation);
+    add("encapsulation on one of two paths",
+        Wire(RTM_NEWROUTE, 0, rt(AF_INET, 24))
+            .address(RTA_DST, "198.51.100.0")
+            .nested(RTA_MULTIPATH, one_encapsulated_hops),
+        one_encapsulated);
+    add("nexthop with an encapsulation",
+        Wire(RTM_NEWNEXTHOP, 0, nh(AF_INET))
+            .attribute(NHA_ID, uint32_t{9})
+            .attribute(NHA_OIF, uint32_t{10})
+            .address(NHA_GATEWAY, "192.0.2.1")
+            .attribute(NHA_ENCAP_TYPE, uint16_t{1}),
+        encapsulated_nexthop);
     add("source-specific",
         Wire(RTM_NEWROUTE, 0, source)
             .address(RTA_DST, "2001:db8::")

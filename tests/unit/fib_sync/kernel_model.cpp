@@ -323,6 +323,9 @@ std::vector<Message> KernelModel::dump(DumpKind kind) const {
 }
 
 std::string KernelModel::outcome(const std::vector<Path>& paths) const {
+    const bool any_up = std::any_of(paths.begin(), paths.end(), [this](const Path& p) {
+        return p.gateway && (p.flags & RTNH_F_DEAD) == 0 && is_up(p.ifindex);
+    });
     std::multiset<std::string> members;
     bool connected = false;
     for (const Path& p : paths) {
@@ -333,7 +336,7 @@ std::string KernelModel::outcome(const std::vector<Path>& paths) const {
             continue;
         }
         connected = connected || !p.gateway;
-        if (p.gateway) {
+        if (p.gateway && (is_up(p.ifindex) || !any_up)) {
             const auto n = neighbours_.find({*p.gateway, p.ifindex});
             const bool usable =
                 n != neighbours_.end() && n->second.state != NUD_FAILED && n->second.state != NUD_INCOMPLETE;
@@ -385,14 +388,13 @@ Ifindex KernelModel::glean(const RouteMessage& m) const {
 
 std::map<Prefix, std::string> KernelModel::fib() const {
     std::map<Prefix, const RouteMessage*> best;
-    for (const auto& [key, list] : routes_) {  // ordered: the lowest metric of a prefix comes first
-        if (!list.empty()) {
-            best.try_emplace(key.prefix, &list.front());
-        }
-    }
     std::map<Prefix, std::string> all;
-    for (const auto& [prefix, m] : best) {
-        all[prefix] = outcome(*m);
+    for (const auto& [key, list] : routes_) {  // ordered: the lowest metric of a prefix comes first
+        if (!list.empty() && best.try_emplace(key.prefix, &list.front()).second) {
+            // Of equal IPv6 routes, only the kernel knows which it takes.
+            const bool several = key.prefix.address.family == Family::ipv6 && list.size() > 1;
+            all[key.prefix] = several ? "punt_unsupported" : outcome(list.front());
+        }
     }
     for (const auto& [key, n] : neighbours_) {
         const Prefix host = Prefix::make(key.address, address_bits(key.address.family));
@@ -403,7 +405,11 @@ std::map<Prefix, std::string> KernelModel::fib() const {
                 cover = m;
             }
         }
-        if (!best.contains(host) && cover != nullptr && glean(*cover) == key.ifindex &&
+        if (const auto own = best.find(host); own != best.end()) {
+            cover =
+                own->second->nexthop == NexthopId{} ? own->second : nullptr;  // an object's group is shared
+        }
+        if (cover != nullptr && all.at(cover->prefix) == "punt_glean" && glean(*cover) == key.ifindex &&
             n.state != NUD_FAILED && n.state != NUD_INCOMPLETE) {
             all[host] =
                 outcome({Path{.gateway = key.address, .ifindex = key.ifindex, .weight = 1, .flags = 0}});

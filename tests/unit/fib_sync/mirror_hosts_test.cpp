@@ -68,6 +68,22 @@ TEST(MirrorHosts, KernelRouteOfTheSamePrefixWins) {
     EXPECT_EQ(m.sink.outcome(host), "punt_local");
 }
 
+// `ip addr add 192.0.2.1 peer 192.0.2.9`, `ip route add 192.0.2.9/32 dev e0`.
+TEST(MirrorHosts, ConnectedByARouteOfItsOwn) {
+    Mirrored m;
+    m.apply({route(host, {on(e0)})});
+    EXPECT_EQ(m.sink.outcome(host), "punt_glean");
+    m.apply({neighbour(e0, "192.0.2.9", 9)});
+    EXPECT_EQ(m.sink.outcome(host), forwarded);
+    EXPECT_TRUE(m.mirror.has_host_route({ip("192.0.2.9"), e0}));
+    m.apply({neighbour(e0, "192.0.2.9", 9, NUD_FAILED)});
+    EXPECT_EQ(m.sink.outcome(host), "punt_glean");
+    m.apply({neighbour(e0, "192.0.2.9", 9), replacing(route(host, {on(e1)}))});
+    EXPECT_EQ(m.sink.outcome(host), "punt_glean") << "another interface's neighbour";
+    m.apply({removed(route(host, {on(e1)}))});
+    EXPECT_EQ(m.sink.outcome(host), "none");
+}
+
 TEST(MirrorHosts, NeverForLinkLocalOrGroups) {
     Mirrored m;
     m.apply({route("fe80::/64", {on(e0)}, 256), route("0.0.0.0/0", {on(e0)}), route("::/0", {on(e0)})});

@@ -59,6 +59,118 @@ TEST(MirrorNexthop, GroupsWeightsAndMembers) {
     EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "punt_glean");
 }
 
+TEST(MirrorNexthop, LinkDownTakesItsMembersOutOfEveryGroupAtOnce) {
+    const std::vector<Message> kernel = {object(5, via("192.0.2.1", e0)),
+                                         object(6, via("192.0.2.2", e1)),
+                                         group(7, {{NexthopId{5}, 1}, {NexthopId{6}, 2}}),
+                                         by_id("10.0.0.0/8", 7),
+                                         route("10.1.0.0/16", {via("192.0.2.1", e0), via("192.0.2.2", e1)}),
+                                         by_id("10.2.0.0/16", 5)};
+    LinkMessage no_carrier = link(e0, "e0");
+    no_carrier.carrier = false;
+    for (const LinkMessage& down : {link(e0, "e0", false), no_carrier}) {
+        Mirrored m;
+        m.apply(kernel);
+        const auto resync = [&] {
+            m.mirror.begin_resync();
+            m.mirror.apply(link(e0, "e0"));
+            m.mirror.apply(link(e1, "e1"));
+            for (const Message& message : kernel) {
+                m.mirror.apply(message);
+            }
+            m.mirror.end_resync();
+            m.mirror.commit();
+        };
+        const std::string both = "forward 10:punt_no_neighbour*1 11:punt_no_neighbour*2";
+        ASSERT_EQ(m.sink.outcome("10.0.0.0/8"), both);
+        m.mirror.distrust(e0);
+        m.mirror.apply(down);  // before any commit
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 11:punt_no_neighbour*2");
+        EXPECT_EQ(m.sink.outcome("10.1.0.0/16"), "forward 11:punt_no_neighbour*1");
+        EXPECT_EQ(m.sink.outcome("10.2.0.0/16"), "forward 10:punt_link_down*1") << "the only one it has";
+        m.apply({link(e0, "e0")});
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 11:punt_no_neighbour*2")
+            << "who knows what the kernel has kept";
+        resync();
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), both);
+        EXPECT_EQ(m.sink.outcome("10.2.0.0/16"), "forward 10:punt_no_neighbour*1");
+        m.mirror.distrust(e0);
+        m.mirror.apply(down);
+        m.mirror.distrust(e1);
+        m.mirror.apply(link(e1, "e1", false));
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_link_down*1 11:punt_link_down*2");
+        resync();
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), both);
+        // Down and up while a dump is under way: it may have told what was before.
+        m.mirror.begin_resync();
+        m.mirror.distrust(e0);
+        m.mirror.apply(down);
+        m.mirror.apply(link(e0, "e0"));
+        m.mirror.apply(link(e1, "e1"));
+        for (const Message& message : kernel) {
+            m.mirror.apply(message);
+        }
+        m.mirror.end_resync();
+        m.mirror.commit();
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 11:punt_no_neighbour*2");
+        EXPECT_EQ(m.sink.outcome("10.1.0.0/16"), "forward 11:punt_no_neighbour*1");
+        resync();
+        EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), both);
+    }
+}
+
+TEST(MirrorNexthop, AnIdThatComesBackAfterALinkWentDownIsNotBelieved) {
+    Mirrored m;
+    m.apply({object(5, via("192.0.2.1", e0)), object(6, via("192.0.2.2", e1)),
+             group(7, {{NexthopId{5}, 1}, {NexthopId{6}, 2}}), by_id("10.0.0.0/8", 7),
+             by_id("10.2.0.0/16", 5)});
+    // The kernel flushes object 5 and 10.2.0.0/16 and shrinks the group; then 5 is made anew, elsewhere.
+    m.mirror.distrust(e0);
+    m.apply({link(e0, "e0", false), object(5, via("192.0.2.9", e1))});
+    EXPECT_EQ(m.sink.outcome("10.2.0.0/16"), "punt_unsupported");
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 11:punt_no_neighbour*2");
+    m.mirror.begin_resync();
+    for (const Message& message :
+         {Message(link(e0, "e0", false)), Message(link(e1, "e1")), Message(object(5, via("192.0.2.9", e1))),
+          Message(object(6, via("192.0.2.2", e1))), Message(group(7, {{NexthopId{6}, 2}})),
+          Message(by_id("10.0.0.0/8", 7)), Message(by_id("10.3.0.0/16", 5))}) {
+        m.mirror.apply(message);
+    }
+    m.mirror.end_resync();
+    m.mirror.commit();
+    EXPECT_EQ(m.sink.outcome("10.2.0.0/16"), "none");
+    EXPECT_EQ(m.sink.outcome("10.3.0.0/16"), "forward 11:punt_no_neighbour*1");
+}
+
+TEST(MirrorNexthop, AHopHasOneKeyInEveryGroup) {
+    Mirrored m;
+    m.apply({object(5, via("192.0.2.1", e0)), object(6, via("192.0.2.2", e1)),
+             group(7, {{NexthopId{5}, 1}, {NexthopId{6}, 2}}), by_id("10.0.0.0/8", 7),
+             route("10.1.0.0/16", {via("192.0.2.2", e1), via("192.0.2.1", e0), via("192.0.2.1", e1)})});
+    const auto& a = m.sink.groups.at(m.sink.group_of("10.0.0.0/8")).members;
+    const auto& b = m.sink.groups.at(m.sink.group_of("10.1.0.0/16")).members;
+    EXPECT_EQ(a[0].key, b[1].key);
+    EXPECT_EQ(a[1].key, b[0].key);
+    EXPECT_NE(a[0].key, a[1].key);
+    EXPECT_NE(b[2].key, b[0].key) << "another gateway";
+    EXPECT_NE(b[2].key, b[1].key) << "another interface";
+}
+
+TEST(MirrorNexthop, ARouteByABlackholeObjectIsTheSameOneAfterItsObjectIsReplaced) {
+    Mirrored m;
+    NexthopMessage blackhole = object(5, {});
+    blackhole.blackhole = true;
+    RouteMessage added = by_id("10.0.0.0/8", 5);
+    added.type = RTN_BLACKHOLE;
+    m.apply({blackhole, added});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "drop_blackhole");
+    m.apply({object(5, via("192.0.2.1", e0))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1");
+    m.apply({removed(by_id("10.0.0.0/8", 5))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "none");
+    EXPECT_FALSE(m.mirror.take_doubt());
+}
+
 TEST(MirrorNexthop, BlackholeAndUnsupported) {
     Mirrored m;
     NexthopMessage blackhole = object(5, {});

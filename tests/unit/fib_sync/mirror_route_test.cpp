@@ -44,8 +44,9 @@ TEST(MirrorRoute, Outcomes) {
         {"one of two is no port", route("10.0.0.0/8", {gw, via("192.0.2.2", wan)}), "punt_unmanaged"},
         {"one of two is connected", route("10.0.0.0/8", {gw, on(e1)}), "punt_unsupported"},
         {"one of two is dead", route("10.0.0.0/8", {gw, via("192.0.2.2", e1, 1, RTNH_F_DEAD)}), unresolved},
-        {"one of two without carrier", route("10.0.0.0/8", {gw, via("192.0.2.2", e1, 1, RTNH_F_LINKDOWN)}),
-         unresolved},
+        {"one of two without carrier: its link tells",
+         route("10.0.0.0/8", {gw, via("192.0.2.2", e1, 1, RTNH_F_LINKDOWN)}),
+         "forward 10:punt_no_neighbour*1 11:punt_no_neighbour*1"},
         {"both dead",
          route("10.0.0.0/8", {via("192.0.2.1", e0, 1, RTNH_F_DEAD), via("192.0.2.2", e1, 1, RTNH_F_DEAD)}),
          "punt_link_down"},
@@ -128,14 +129,24 @@ TEST(MirrorRoute, Ipv6PathsOfOneKeyAreOneRoute) {
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), unresolved);
     m.apply({appending(paths({b}))});  // one path, as kernels before 4.11 did
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), both);
-    m.apply({appending(paths({on(e0)}))});  // not part of a multipath route
-    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), both);
+    m.apply({appending(paths({on(e0)}))});  // not part of a multipath route: which one is taken?
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_unsupported");
     m.apply({replacing(paths({a}))});
-    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), unresolved);
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_unsupported");
     m.apply({removed(paths({a}))});
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_glean");
     m.apply({removed(paths({on(e0)}))});
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "none");
+}
+
+TEST(MirrorRoute, Ipv6MultipathReplacesMoreThanIsTold) {
+    Mirrored m;
+    const auto paths = [](std::vector<Path> p) { return route("2001:db8::/32", std::move(p), 1024); };
+    m.apply({paths({via("fe80::1", e0)}), appending(paths({on(e1)}))});
+    EXPECT_FALSE(m.mirror.take_doubt());
+    m.apply({replacing(paths({via("fe80::1", e0), via("fe80::2", e1)}))});
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_unsupported");
+    EXPECT_TRUE(m.mirror.take_doubt()) << "the kernel dropped the other one";
 }
 
 TEST(MirrorRoute, RouterPreferencesAreTheKernels) {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <vector>
 
 #include "fib_sync/fib_sync.hpp"
 #include "messages.hpp"
@@ -59,18 +60,32 @@ class Netns : public testing::Test {
             if (now > end) {
                 return false;
             }
-            const uint64_t deadline = std::min(sync_->next_deadline_ms().value_or(end), now + 100);
-            pollfd fds[] = {{sync_->event_fd(), POLLIN, 0}, {sync_->dump_fd(), POLLIN, 0}};
-            poll(fds, 2, static_cast<int>(deadline > now ? deadline - now : 0));
+            const uint64_t deadline = std::min(sync_->next_deadline_ms(), now + 100);
+            std::vector<pollfd> fds = {{sync_->event_fd(), POLLIN, 0}, {sync_->dump_fd(), POLLIN, 0}};
+            for (const int fd : sync_->policy_fds()) {
+                fds.push_back({fd, POLLIN, 0});
+            }
+            poll(fds.data(), fds.size(), static_cast<int>(deadline > now ? deadline - now : 0));
             if ((fds[0].revents & POLLIN) != 0) {
                 sync_->on_event_readable();
             }
             if ((fds[1].revents & POLLIN) != 0) {
                 sync_->on_dump_readable();
             }
+            if (std::any_of(fds.begin() + 2, fds.end(), [](const pollfd& p) { return p.revents != 0; })) {
+                sync_->on_policy_readable();
+            }
             sync_->tick();
         }
         return true;
+    }
+    // Does `ip neigh` show the text for the entry (any, where empty)?
+    static bool shown(const std::string& address, const std::string& text) {
+        const std::string command = fmt::format("ip neigh show {} dev e0 | grep -q '{}'", address, text);
+        return std::system(command.c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
+    }
+    bool until_shown(const std::string& address, const std::string& text) {
+        return until([&] { return shown(address, text); });
     }
     bool becomes(const char* prefix, const std::string& outcome) {
         return until([&] { return sink_.outcome(prefix) == outcome; });
@@ -95,6 +110,23 @@ class Netns : public testing::Test {
             }
         }
         return "no such interface";
+    }
+
+    [[nodiscard]] const Interface* interface(const char* port) const {
+        for (const auto& [ifindex, interface] : sink_.interfaces) {
+            if (interface.name == port) {
+                return &interface;
+            }
+        }
+        return nullptr;
+    }
+    [[nodiscard]] std::vector<std::string> kept() const {
+        std::vector<std::string> all;
+        for (const Keep& keep : sink_.keeps) {
+            all.push_back(
+                fmt::format("{} {}: {}", keep.port.empty() ? "all" : keep.port, keep.what(), keep.text));
+        }
+        return all;
     }
 
     static inline bool ready_ = false;
@@ -200,6 +232,104 @@ TEST_F(Netns, LinkDownAndUp) {
     run("ip link set other0 name e1");
     EXPECT_TRUE(until([&] { return sink_.interfaces.size() == 2; }));
     expect_equal_to_a_fresh_one();
+}
+
+TEST_F(Netns, NeighboursInUseAreManagedAndGivenBack) {
+    run("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev e0 nud stale;"
+        "ip neigh add 192.0.2.8 lladdr 02:00:00:00:00:08 dev e0 nud stale;"
+        "ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev e0 nud permanent;"
+        // As a killed daemon leaves it.
+        "ip neigh add 192.0.2.6 dev e0 managed extern_learn protocol 109;"
+        "ip neigh add 192.0.2.5 dev e0 extern_learn protocol zebra lladdr 02:00:00:00:00:05 nud stale;"
+        "ip route add 10.0.0.0/8 via 192.0.2.9; ip route add 10.7.0.0/16 via 192.0.2.7;"
+        "ip route add 10.5.0.0/16 via 192.0.2.5; ip -6 route add 2001:db8:1::/48 via fe80::9 dev e0");
+    start();
+    EXPECT_TRUE(until_shown("192.0.2.9", "managed extern_learn"));
+    EXPECT_TRUE(until_shown("192.0.2.6", "proto kernel"));
+    EXPECT_FALSE(shown("192.0.2.6", "managed"));
+    EXPECT_TRUE(until_shown("fe80::9", "managed extern_learn"));
+    EXPECT_TRUE(shown("192.0.2.8", "STALE"));
+    EXPECT_FALSE(shown("192.0.2.8", "proto"));
+    EXPECT_TRUE(shown("192.0.2.7", "PERMANENT"));
+    EXPECT_FALSE(shown("192.0.2.7", "proto"));
+    EXPECT_TRUE(shown("192.0.2.5", "proto zebra"));
+    EXPECT_FALSE(shown("192.0.2.5", "managed"));
+    // The host becomes used.
+    sink_.used.insert(sink_.groups.at(sink_.group_of("192.0.2.8/32")).members.front().adjacency);
+    EXPECT_TRUE(until_shown("192.0.2.8", "managed extern_learn"));
+    sync_->give_back_neighbours();
+    EXPECT_FALSE(shown("", "managed"));
+    EXPECT_FALSE(shown("", "109"));
+    EXPECT_TRUE(shown("192.0.2.5", "extern_learn"));
+    EXPECT_TRUE(shown("192.0.2.9", "lladdr 02:00:00:00:00:09"));
+    EXPECT_EQ(sync_->neighbour_writer().refused(), 0U);
+}
+
+TEST_F(Netns, NeighboursInUseAreRefreshedWhereTheKernelManagesNone) {
+    run("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev e0 nud stale;"
+        "ip neigh add 192.0.2.8 lladdr 02:00:00:00:00:08 dev e0 nud stale;"
+        "ip route add 10.0.0.0/8 via 192.0.2.9; ip route add 10.6.0.0/16 via 192.0.2.6");
+    FibSync::Options options;
+    options.managed_neighbours = false;
+    start(options);
+    EXPECT_TRUE(until_shown("192.0.2.9", "DELAY"));
+    EXPECT_TRUE(until_shown("192.0.2.6", "INCOMPLETE"));
+    EXPECT_TRUE(shown("192.0.2.8", "STALE"));
+    EXPECT_FALSE(shown("", "extern_learn"));
+    EXPECT_EQ(sync_->neighbour_writer().refused(), 0U);
+}
+
+TEST_F(Netns, SwitchesOfADeviceAreFollowed) {
+    run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.e0.rp_filter=0 net.ipv4.conf.e1.rp_filter=0");
+    start();
+    const auto filter = [&](const char* port, ReversePath wanted) {
+        return until([&] { return interface(port)->reverse_path == wanted; });
+    };
+    EXPECT_TRUE(filter("e0", ReversePath::off));
+    EXPECT_EQ(kept(), std::vector<std::string>{});
+    run("sysctl -qw net.ipv4.conf.e0.rp_filter=2");
+    EXPECT_TRUE(filter("e0", ReversePath::loose));
+    EXPECT_EQ(interface("e1")->reverse_path, ReversePath::off);
+    run("ip addr del 192.0.2.1/24 dev e0");  // __fib_validate_source: without an address, loose is strict
+    EXPECT_TRUE(filter("e0", ReversePath::strict));
+    run("ip addr add 192.0.2.1/24 dev e0");
+    EXPECT_TRUE(filter("e0", ReversePath::loose));
+    run("sysctl -qw net.ipv4.conf.all.rp_filter=1");
+    EXPECT_TRUE(filter("e0", ReversePath::loose)) << "the higher number is in force";
+    EXPECT_TRUE(filter("e1", ReversePath::strict));
+    run("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.e0.rp_filter=0");
+    EXPECT_TRUE(filter("e0", ReversePath::off));
+    EXPECT_TRUE(filter("e1", ReversePath::off));
+
+    ASSERT_TRUE(until([&] { return sync_->settled(); })) << "a resync would read it, too";
+    EXPECT_EQ(interface("e0")->mtu6, 1500U);
+    const uint64_t begin = FibSync::now_ms();
+    run("sysctl -qw net.ipv6.conf.e0.mtu=1400");
+    EXPECT_TRUE(until([&] { return interface("e0")->mtu6 == 1400; })) << "nothing announces it";
+    EXPECT_LT(FibSync::now_ms() - begin, 3000U);
+    EXPECT_EQ(interface("e0")->mtu, 1500U);
+    run("ip link set e0 mtu 9000");
+    EXPECT_TRUE(until([&] { return interface("e0")->mtu6 == 9000; })) << "the kernel sets both";
+    run("ip link set e0 mtu 1200");
+    EXPECT_TRUE(until([&] {
+        return kept() == std::vector<std::string>{"e0 IPv6: the kernel has no IPv6 on it (MTU below 1280?)"};
+    }));
+    run("ip link set e0 mtu 1500");
+    EXPECT_TRUE(until([&] { return kept().empty(); }));
+}
+
+TEST_F(Netns, KeepsSurviveALostNotification) {
+    run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    start();
+    // More than the socket holds, unread: the kernel drops what is beyond, the last of all.
+    run("for i in $(seq 3000); do echo rule add pref $i to 10.0.0.0/8 lookup 100; done | ip -batch -;"
+        "for i in $(seq 3000); do echo rule del pref $i; done | ip -batch -; ip rule add pref 7 to 10.7.0.0/16 lookup 100");
+    EXPECT_TRUE(until([&] {
+        return kept() ==
+               std::vector<std::string>{"all 10.7.0.0/16: policy rule 7: from all to 10.7.0.0/16 lookup 100"};
+    }));
+    run("ip rule del pref 7");
+    EXPECT_TRUE(until([&] { return kept().empty(); }));
 }
 
 TEST_F(Netns, OverrunIsRepaired) {

@@ -62,6 +62,11 @@ class RecordingSink : public ForwardingSink {
             }
         }
         EXPECT_EQ(adjacencies.erase(id), 1U);
+        used.erase(id);
+    }
+    bool take_used(AdjacencyId id) override {
+        EXPECT_TRUE(adjacencies.contains(id));
+        return used.erase(id) != 0;
     }
     GroupId create_group() override {
         const GroupId id{++last_id_};
@@ -104,6 +109,10 @@ class RecordingSink : public ForwardingSink {
         }
         --users_[old->second];
         routes.erase(old);
+    }
+    void set_keeps(std::span<const Keep> all) override {
+        log(fmt::format("set_keeps {}", all.size()));
+        keeps.assign(all.begin(), all.end());
     }
     void commit() override { ++commits; }
 
@@ -148,7 +157,9 @@ class RecordingSink : public ForwardingSink {
 
     std::map<Ifindex, Interface> interfaces;
     std::set<IpAddress> locals;
+    std::vector<Keep> keeps;
     std::map<AdjacencyId, AdjacencyState> adjacencies;
+    std::set<AdjacencyId> used;  // as if a packet had been forwarded over them
     std::map<GroupId, Group> groups;
     std::map<Prefix, GroupId> routes;
     std::vector<std::string> calls;  // the first thousand since clear_log

@@ -13,6 +13,10 @@ namespace {
 
 using nlohmann::json;
 
+class Unheard : public NeighbourRequests {
+    bool submit(const NeighbourRequest&) override { return true; }
+};
+
 class ShowTest : public testing::Test {
   protected:
     ShowTest() {
@@ -35,6 +39,8 @@ class ShowTest : public testing::Test {
         return all;
     }
     Bench<RecordingSink> bench_;
+    Unheard requests_;
+    NeighbourCare care_{bench_.mirror, bench_.sink, requests_, true};
 };
 
 TEST_F(ShowTest, Routes) {
@@ -101,17 +107,21 @@ TEST_F(ShowTest, Nexthops) {
 }
 
 TEST_F(ShowTest, Neighbors) {
-    const auto all = rows(show_neighbors(bench_.mirror));
+    for (uint64_t now = 0; now < 1000; now += 10) {
+        care_.tick(now);
+    }
+    const auto all = rows(show_neighbors(bench_.mirror, care_));
     ASSERT_EQ(all.size(), 3U);
     EXPECT_EQ(
         all[0],
         json::parse(
-            R"({"address":"192.0.2.1","interface":"e0","mac":"02:00:00:00:00:01","state":"reachable","usable":true,"host_route":true})"));
+            R"({"address":"192.0.2.1","interface":"e0","mac":"02:00:00:00:00:01","state":"reachable","usable":true,"host_route":true,"care":"managed"})"));
     EXPECT_EQ(all[1]["state"], "failed");
     EXPECT_EQ(all[1]["usable"], false);
     EXPECT_EQ(all[1]["host_route"], false);
     EXPECT_EQ(all[2]["state"], "stale");
-    EXPECT_EQ(rows(show_neighbors(bench_.mirror), {{"family", "ipv6"}}).size(), 1U);
+    EXPECT_EQ(all[2]["care"], nullptr);
+    EXPECT_EQ(rows(show_neighbors(bench_.mirror, care_), {{"family", "ipv6"}}).size(), 1U);
 }
 
 TEST_F(ShowTest, Sync) {
@@ -123,6 +133,8 @@ TEST_F(ShowTest, Sync) {
     EXPECT_EQ(all[0]["state"], "idle");
     EXPECT_EQ(all[0]["resyncs"], 0);
     EXPECT_EQ(all[0]["prefixes"], 0);
+    EXPECT_EQ(all[0]["neighbor_requests"], 0);
+    EXPECT_EQ(all[0]["neighbor_requests_refused"], 0);
 }
 
 }  // namespace
