@@ -8,11 +8,16 @@ program that left no file counts as one case; one that died has one failed case 
 import collections
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
 ORDER = ["style", "unit", "bpf", "dataplane", "netns"]
+# Tests whose every case is printed: what the product promises, and by which names.
+SHOWN = {"netns.conformance": "The conformance table, against a router of the kernel alone:",
+         "netns.random_frames": "Random routes and frames, against the same:",
+         "netns.soak": "The soak:"}
 
 
 class Label:
@@ -25,6 +30,7 @@ class Summary:
     def __init__(self):
         self.labels = collections.defaultdict(Label)
         self.lines = []
+        self.shown = collections.defaultdict(list)
 
     def case(self, label, name, result, why=""):
         row = self.labels[label]
@@ -82,6 +88,8 @@ def add_tree(summary, build, results):
             pass  # it died while writing; counted below
         for case, result, why in cases:
             summary.case(label, case, result, why)
+            if name in SHOWN:
+                summary.shown[name].append((case.removeprefix(f"{name}: "), result, why))
         if not passed and not any(result == "fail" for _, result, _ in cases):
             # ctest marks as skipped both what said so itself and what could not be started: only the first is.
             skipped = run.find("skipped")
@@ -90,6 +98,11 @@ def add_tree(summary, build, results):
             summary.case(label, name, "skip" if skip else "fail", why)
         elif passed and not cases:
             summary.case(label, name, "ok")
+
+
+def row_number(case):
+    found = re.match(r"row (\d+):", case)
+    return int(found[1]) if found else 0
 
 
 def main():
@@ -105,6 +118,13 @@ def main():
         if (results / tree / "ctest.xml").exists():
             add_tree(summary, root / tree, results / tree)
 
+    for name, title in SHOWN.items():
+        if summary.shown[name]:
+            print(f"\n{title}")
+        for case, result, why in sorted(summary.shown[name], key=lambda c: row_number(c[0])):
+            said = {"ok": "passed", "skip": "skipped", "fail": "FAILED"}[result]
+            print(f"  {said:<8}{case}" + (f": {why}" if result == "skip" else ""))
+    print()
     for _, line in sorted(summary.lines, key=lambda x: x[0] == "fail"):
         print(line)
     print(f"\n{'label':<12}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
