@@ -5,11 +5,9 @@ import collections
 import contextlib
 import sys
 
-from lab import frames as f
 from lab.cases import Cases, build_dir, expect
-from lab.oracle.exchange import transit
 from lab.oracle.table import TableLab
-from lab.oracle.twins import Twins, behind
+from lab.oracle.twins import Twins
 from lab.oracle.ways import IGNORE_LINKDOWN, Hop, Way, bring_back, carrier, others
 
 FLOWS, CHUNK = 2000, 500
@@ -145,29 +143,9 @@ def fragments(lab, v):
     way = Way(lab, v, 98)
     with lab.twins.routed(multipath(way, HOPS)):
         way.shown(*HOPS)
-        sends = []
-        for i in range(150):
-            source = behind("p0", v, 10 + i)
-            datagram = f.udp(source, way.to, 20000 + i, 9, bytes(range(40)))
-            for at, more in ((0, 1), (16, 1), (32, 0)):
-                part = datagram[at:at + 16]
-                if v == 4:
-                    fields = {"payload": part, "ident": i, "flags_offset": more << 13 | at // 8}
-                else:
-                    fields = {"payload": bytes((f.UDP, 0)) + (at | more).to_bytes(2, "big") + i.to_bytes(4, "big") + part,
-                              "protocol": 44}
-                sends.append(("p0", transit(v, source=source, destination=way.to, **fields)))
-        lab.exchange.member_of = way.member_of
-        try:
-            out = lab.exchange(sends).by(forwarded=len(sends))
-        finally:
-            lab.exchange.member_of = lambda link, frame: None
-        number = slice(18, 20) if v == 4 else slice(58, 62)
-        ways = collections.defaultdict(set)
-        for link, frame in out.left_millrace:
-            ways[frame[number]].add((link, frame[:6]))
-        expect(all(len(w) == 1 for w in ways.values()), "fragments of one datagram took several ways")
-        expect(len(set().union(*ways.values())) == len(HOPS), "the datagrams are not spread")
+        ways = way.ways_of_fragments(150, 40)
+        expect(all(len(taken) == 1 for taken in ways), "fragments of one datagram took several ways")
+        expect(len(set().union(*ways)) == len(HOPS), "the datagrams are not spread")
 
 
 def main():

@@ -244,19 +244,21 @@ def _set_up(twin):
     for device, link in zip(DEVICES, LINKS):
         veth(ns, device, wires, link, router_mac(device), host_mac(device))
         wires.ip("link", "set", link, "mtu", WIRE_MTU, "arp", "off")
-    lines = []
-    for device in DEVICES:
-        lines.append(f"link set {device} mtu {MTU[device]}")
-        for version, bits, extra in ((4, 24, ""), (6, 64, "nodad")):
-            lines.append(f"addr add {address(device, version)}/{bits} dev {device} {extra}")
-            for host in HOSTS:
-                lines.append(f"neigh add {address(device, version, host)} lladdr {host_mac(device, host)} "
-                             f"nud permanent dev {device}")
-            prefix = f"{behind(device, version, 0)}/{16 if version == 4 else 48}"
-            lines.append(f"route add {prefix} via {address(device, version, 2)}")
-        # For the fence of an exchange, away from all prefixes of rows and of the random run.
-        lines.append(f"route add 198.18.0.{number(device)}/32 via {address(device, 4, 2)}")
-    _batch(ns, "".join(f"{line}\n" for line in lines))
+    _batch(ns, "".join(f"{line}\n" for device in DEVICES for line in set_up_lines(device)))
+
+
+def set_up_lines(device):
+    """What a router's device has, as `ip` commands that may be repeated."""
+    lines = [f"link set {device} up mtu {MTU[device]}"]
+    for version, bits, extra in ((4, 24, ""), (6, 64, "nodad")):
+        lines.append(f"addr replace {address(device, version)}/{bits} dev {device} {extra}")
+        for host in HOSTS:
+            lines.append(f"neigh replace {address(device, version, host)} lladdr {host_mac(device, host)} "
+                         f"nud permanent dev {device}")
+        prefix = f"{behind(device, version, 0)}/{16 if version == 4 else 48}"
+        lines.append(f"route replace {prefix} via {address(device, version, 2)}")
+    # For the fence of an exchange, away from all prefixes of rows and of the random run.
+    return [*lines, f"route replace 198.18.0.{number(device)}/32 via {address(device, 4, 2)}"]
 
 
 # What the kernel would send or remember by itself, turned off. ICMP: the masks exempt every type from the limits of a

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Where packets to a prefix go: in both routers on the wire, and by what millrace shows."""
 
+import collections
 import contextlib
 import dataclasses
 import ipaddress
@@ -10,7 +11,7 @@ from .. import frames as f
 from ..cases import expect
 from ..netns import wait_until
 from .exchange import forwarded, transit
-from .twins import DEVICES, HOSTS, MTU, PORTS, address, behind, host_mac, number
+from .twins import DEVICES, HOSTS, PORTS, address, behind, host_mac, number, set_up_lines
 from .wire import LINKS
 
 FLOWS = 48  # a member with a quarter of the weight is missed by all of them once in a million
@@ -46,6 +47,31 @@ class Way:
             data = f.udp(source, self.to, 20000 + i, 9, self._round.to_bytes(4, "big") * 4)
             out[20000 + i] = transit(self.version, source=source, destination=self.to, payload=data)
         return out
+
+    def ways_of_fragments(self, datagrams, size):
+        """For each of so many UDP datagrams with size bytes of data, in fragments of 16: the {(link, MAC)} they took."""
+        sends = []
+        for i in range(datagrams):
+            source = behind("p0", self.version, 10 + i)
+            datagram = f.udp(source, self.to, 20000 + i, 9, bytes(range(size)))
+            for at in range(0, len(datagram), 16):
+                part, more = datagram[at:at + 16], int(at + 16 < len(datagram))
+                if self.version == 4:
+                    fields = {"payload": part, "ident": i, "flags_offset": more << 13 | at // 8}
+                else:
+                    head = bytes((f.UDP, 0)) + (at | more).to_bytes(2, "big") + i.to_bytes(4, "big")
+                    fields = {"payload": head + part, "protocol": 44}
+                sends.append(("p0", transit(self.version, source=source, destination=self.to, **fields)))
+        self.lab.exchange.member_of = self.member_of
+        try:
+            out = self.lab.exchange(sends).by(forwarded=len(sends))
+        finally:
+            self.lab.exchange.member_of = lambda link, frame: None
+        number_of = slice(18, 20) if self.version == 4 else slice(58, 62)
+        ways = collections.defaultdict(set)
+        for link, frame in out.left_millrace:
+            ways[frame[number_of]].add((link, frame[:6]))
+        return list(ways.values())
 
     def row(self):
         """millrace's row for the prefix; None when it has none."""
@@ -121,19 +147,6 @@ def _member(link, frame):
     device = DEVICES[LINKS.index(link)]
     host = next((h for h in HOSTS if f.mac_bytes(host_mac(device, h)) == frame[:6]), frame[:6].hex())
     return device, host
-
-
-def set_up_lines(device):
-    """What twins.py gives a device, as `ip` commands that may be repeated."""
-    lines = [f"link set {device} up mtu {MTU[device]}"]
-    for version, bits, extra in ((4, 24, ""), (6, 64, "nodad")):
-        lines.append(f"addr replace {address(device, version)}/{bits} dev {device} {extra}")
-        for host in HOSTS:
-            lines.append(f"neigh replace {address(device, version, host)} lladdr {host_mac(device, host)} "
-                         f"nud permanent dev {device}")
-        prefix = f"{behind(device, version, 0)}/{16 if version == 4 else 48}"
-        lines.append(f"route replace {prefix} via {address(device, version, 2)}")
-    return [*lines, f"route replace 198.18.0.{number(device)}/32 via {address(device, 4, 2)}"]
 
 
 def carrier(lab, device, on):

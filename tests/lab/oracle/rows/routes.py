@@ -5,7 +5,6 @@ import collections
 import os
 import random
 
-from ... import frames as f
 from ...cases import expect
 from ..exchange import forwarded, icmp_error, transit
 from ..table import row
@@ -45,33 +44,13 @@ def order_and_choice(lab, v):
         for _, frame in out.left_millrace:
             flows[frame[source]].append(len(frame))
         expect(len(flows) == 10 and all(sizes == sorted(sizes) for sizes in flows.values()), "the order is another")
-        fragments_one_way(lab, way)
+        fragments_one_way(way)
 
 
-def fragments_one_way(lab, way):
-    v, sends = way.version, []
-    for i in range(40):
-        source = behind("p0", v, 10 + i)
-        datagram = f.udp(source, way.to, 20000 + i, 9, bytes(24))
-        for at, more in ((0, 1), (16, 0)):
-            part = datagram[at:at + 16]
-            if v == 4:
-                fields = {"payload": part, "ident": i, "flags_offset": more << 13 | at // 8}
-            else:
-                fields = {"payload": bytes((f.UDP, 0)) + (at | more).to_bytes(2, "big") + i.to_bytes(4, "big") + part,
-                          "protocol": 44}
-            sends.append(("p0", transit(v, source=source, destination=way.to, **fields)))
-    lab.exchange.member_of = way.member_of
-    try:
-        out = lab.exchange(sends).by(forwarded=len(sends))
-    finally:
-        lab.exchange.member_of = lambda link, frame: None
-    datagram = slice(18, 20) if v == 4 else slice(58, 62)
-    ways = collections.defaultdict(set)
-    for link, frame in out.left_millrace:
-        ways[frame[datagram]].add(link)
-    expect(all(len(links) == 1 for links in ways.values()), "the fragments of a datagram took two ways")
-    expect(len(set().union(*ways.values())) == 2, "all datagrams took one way")
+def fragments_one_way(way):
+    ways = way.ways_of_fragments(40, 24)
+    expect(all(len(taken) == 1 for taken in ways), "the fragments of a datagram took two ways")
+    expect(len(set().union(*ways)) == 2, "all datagrams took one way")
 
 
 @row(38, "blackhole: silent drop, counted; unreachable, prohibit: the kernel answers")
