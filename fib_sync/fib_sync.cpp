@@ -5,18 +5,23 @@
 #include <chrono>
 #include <utility>
 
+#include "fib_sync/planter.hpp"
+
 namespace millrace::sync {
 
 FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
                  std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
-                 PolicyReader policy)
-    : mirror_(sink, std::move(ports)),
+                 PolicyReader policy, WakeFd work)
+    : work_(std::move(work)),
+      sink_(sink),
+      mirror_(sink, std::move(ports)),
       transport_(std::move(transport)),
       sync_(mirror_, *transport_, options.sync),
       keeps_(sink, mirror_, std::move(policy)),
       writer_(std::move(writer)),
-      care_(mirror_, sink, *writer_, options.managed_neighbours && writer_->managed_entries(), options.care) {
-}
+      care_(mirror_, sink, *writer_, options.managed_neighbours && writer_->managed_entries(), options.care),
+      query_(transport_->event_fd()),
+      audit_(mirror_, sink, sync_, query_, options.audit) {}
 
 Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vector<std::string> ports,
                                                  const Options& options) {
@@ -32,21 +37,30 @@ Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vect
     if (!policy) {
         return tl::unexpected(policy.error());
     }
+    auto work = WakeFd::create();
+    if (!work) {
+        return tl::unexpected(work.error());
+    }
     return std::unique_ptr<FibSync>(new FibSync(sink, std::move(ports), options, std::move(*transport),
-                                                std::move(*writer), std::move(*policy)));
+                                                std::move(*writer), std::move(*policy), std::move(*work)));
 }
 
 uint64_t FibSync::next_deadline_ms() const {
     const uint64_t deadline = std::min(sync_.deadline().value_or(UINT64_MAX), keeps_.next_deadline_ms());
-    return synced() ? std::min(deadline, care_.deadline()) : deadline;
+    return synced() ? std::min({deadline, care_.deadline(), audit_.deadline()}) : deadline;
 }
 
 void FibSync::tick(uint64_t now) {
     sync_.tick(now);
-    refresh_keeps(now);
+    after_step(now);
     if (synced()) {
         care_.tick(now);
+        audit_.tick(now);
     }
+}
+
+Result<std::string> FibSync::plant(std::string_view kind, const Prefix& prefix) {
+    return plant_difference(mirror_, sink_, kind, prefix);
 }
 
 void FibSync::give_back_neighbours() {

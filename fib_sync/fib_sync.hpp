@@ -7,6 +7,9 @@
 //     loop: wait for fds() and policy_fds() until next_deadline_ms(), then on_event_readable(),
 //           on_dump_readable() or on_policy_readable() for those that are readable, and tick().
 //
+// A loop that has deadlines of its own waits for work_fd() too, and calls tick() when it is readable. No call
+// takes more than a few milliseconds, however long the table.
+//
 // Time is CLOCK_MONOTONIC in milliseconds.
 #pragma once
 
@@ -17,14 +20,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "fib_sync/audit.hpp"
 #include "fib_sync/keep_watch.hpp"
 #include "fib_sync/mirror.hpp"
 #include "fib_sync/neighbour_care.hpp"
 #include "fib_sync/neighbour_writer.hpp"
 #include "fib_sync/netlink.hpp"
 #include "fib_sync/sync.hpp"
+#include "fib_sync/wake_fd.hpp"
 #include "millrace/result.hpp"
 #include "millrace/sink.hpp"
 
@@ -33,9 +39,10 @@ namespace millrace::sync {
 class FibSync {
   public:
     struct Options {
-        size_t receive_buffer = 16U << 20;  // bytes; 1 M route messages need several times that: see Sync
+        size_t receive_buffer = 64U << 20;  // bytes; the kernel takes twice that, about 1 kB a message
         SyncOptions sync;
         CareOptions care;
+        AuditOptions audit;
         bool managed_neighbours = true;  // false: refresh them, as on a kernel that has no managed ones
     };
 
@@ -55,23 +62,29 @@ class FibSync {
     [[nodiscard]] int dump_fd() const { return transport_->dump_fd(); }
     void on_event_readable() {
         transport_->on_event_readable(sync_, now_ms());
-        refresh_keeps(now_ms());
+        after_step(now_ms());
     }
     void on_dump_readable() {
         transport_->on_dump_readable(sync_, now_ms());
-        refresh_keeps(now_ms());
+        after_step(now_ms());
     }
     // What says that the keeps may have changed; one or two, the same for life.
     [[nodiscard]] std::vector<int> policy_fds() const { return keeps_.fds(); }
     void on_policy_readable() {
         keeps_.on_readable();
-        refresh_keeps(now_ms());
+        after_step(now_ms());
     }
+
+    // Readable while tick() has something to do at once; the same for life. tick() reads it.
+    [[nodiscard]] int work_fd() const { return work_.fd(); }
 
     // When tick() has something to do, if nothing becomes readable before.
     [[nodiscard]] uint64_t next_deadline_ms() const;
     void tick() { tick(now_ms()); }
     void tick(uint64_t now_ms);
+
+    // Dump everything again, soon; why: for the log.
+    void request_resync(std::string_view why) { sync_.request_resync(now_ms(), why); }
 
     // The orderly end: neighbour entries that were kept for the fast path are the kernel's again. Waits up to
     // a second for the kernel; no tick() after it.
@@ -87,23 +100,35 @@ class FibSync {
 
     [[nodiscard]] SyncState state() const { return sync_.state(); }
     [[nodiscard]] const Statistics& statistics() const { return sync_.statistics(); }
+    [[nodiscard]] Progress progress() const { return sync_.progress(); }
     [[nodiscard]] const Mirror& mirror() const { return mirror_; }
     [[nodiscard]] const NeighbourCare& neighbour_care() const { return care_; }
     [[nodiscard]] const NeighbourWriter& neighbour_writer() const { return *writer_; }
+    [[nodiscard]] Audit& audit() { return audit_; }
+    [[nodiscard]] const Audit& audit() const { return audit_; }
+    // For drills; see planter.hpp.
+    Result<std::string> plant(std::string_view kind, const Prefix& prefix);
     [[nodiscard]] static uint64_t now_ms();
 
   private:
     FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
             std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
-            PolicyReader policy);
-    void refresh_keeps(uint64_t now_ms) { keeps_.refresh(now_ms, sync_.statistics().resyncs); }
+            PolicyReader policy, WakeFd work);
+    void after_step(uint64_t now_ms) {
+        keeps_.refresh(now_ms, sync_.statistics().resyncs);
+        work_.set(sync_.busy());
+    }
 
+    WakeFd work_;
+    ForwardingSink& sink_;
     Mirror mirror_;
     std::unique_ptr<NetlinkTransport> transport_;
     Sync sync_;
     KeepWatch keeps_;
     std::unique_ptr<NeighbourWriter> writer_;
     NeighbourCare care_;
+    NetlinkQuery query_;
+    Audit audit_;
 };
 
 }  // namespace millrace::sync

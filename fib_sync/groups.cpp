@@ -74,12 +74,28 @@ void Groups::set(Group& group, const Forwarding& content) {
         ++at->second.groups;
         at->second.gateway_of += content.host ? 0 : 1;
     }
+    index(group, group.content, false);
     group.content = content;
+    index(group, content, true);
     group.members = members_in_service(content);
     tell(group);
 }
 
+void Groups::index(Group& group, const Forwarding& content, bool present) {
+    if (content.hops.size() < 2) {
+        return;
+    }
+    for (const Hop& hop : content.hops) {
+        if (present) {
+            multipath_.emplace(hop.ifindex, group.id);
+        } else {
+            multipath_.erase({hop.ifindex, group.id});
+        }
+    }
+}
+
 void Groups::tell(Group& group) {
+    ++version_;
     sink_.set_group(
         group.id,
         {.reason = group.content.reason, .members = group.members, .connected = group.content.glean});
@@ -98,6 +114,13 @@ void Groups::release_adjacencies(const Forwarding& content) {
 
 Groups::Group& Groups::create(Group& group, const Forwarding& content) {
     group.id = sink_.create_group();
+    if (free_handles_.empty()) {
+        free_handles_.push_back(Handle{static_cast<uint32_t>(handles_.size())});
+        handles_.push_back(nullptr);
+    }
+    group.handle = free_handles_.back();
+    free_handles_.pop_back();
+    handles_[raw(group.handle)] = &group;
     set(group, content);
     by_id_.emplace(group.id, &group);
     unused_.insert(&group);
@@ -129,19 +152,24 @@ void Groups::update(Group& group, const Forwarding& content) {
     release_adjacencies(before);
 }
 
-void Groups::release(Group& group) {
-    if (--group.routes == 0) {
+void Groups::release(Group& group, Family family) {
+    --group.prefixes[family == Family::ipv6 ? 1 : 0];
+    if (group.routes() == 0) {
         unused_.insert(&group);
     }
 }
 
 void Groups::sweep() {
     for (Group* group : unused_) {
-        if (group->routes != 0) {
+        if (group->routes() != 0) {
             continue;
         }
         sink_.destroy_group(group->id);
         release_adjacencies(group->content);
+        index(*group, group->content, false);
+        handles_[raw(group->handle)] = nullptr;
+        free_handles_.push_back(group->handle);
+        ++destroyed_;
         by_id_.erase(group->id);
         if (group->nexthop) {
             by_nexthop_.erase(*group->nexthop);
@@ -158,6 +186,7 @@ void Groups::refresh(const AdjacencyKey& key, Adjacency& adjacency) {
     const AdjacencyState state = state_of(key.ifindex, key.gateway);
     if (state != adjacency.state) {
         adjacency.state = state;
+        ++version_;
         sink_.set_adjacency(adjacency.id, state);
     }
 }
@@ -167,14 +196,13 @@ void Groups::refresh(Ifindex ifindex) {
          at != adjacencies_.end() && at->first.ifindex == ifindex; ++at) {
         refresh(at->first, at->second);
     }
-    for (const auto& [id, group] : by_id_) {
-        if (group->content.hops.size() < 2) {
-            continue;
-        }
-        auto members = members_in_service(group->content);
-        if (members != group->members) {
-            group->members = std::move(members);
-            tell(*group);
+    for (auto at = multipath_.lower_bound({ifindex, GroupId{}});
+         at != multipath_.end() && at->first == ifindex; ++at) {
+        Group& group = *by_id_.at(at->second);
+        auto members = members_in_service(group.content);
+        if (members != group.members) {
+            group.members = std::move(members);
+            tell(group);
         }
     }
 }

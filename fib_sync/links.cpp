@@ -160,4 +160,10 @@ std::string Links::name(Ifindex ifindex) const {
     return link != nullptr ? link->state.name : fmt::format("if{}", raw(ifindex));
 }
 
+std::optional<Ifindex> Links::index_of(std::string_view name) const {
+    const auto found = std::find_if(links_.begin(), links_.end(),
+                                    [&](const auto& l) { return l.second.state.name == name; });
+    return found == links_.end() ? std::nullopt : std::optional(found->first);
+}
+
 }  // namespace millrace::sync

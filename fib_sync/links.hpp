@@ -3,8 +3,10 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fib_sync/decode.hpp"
@@ -44,6 +46,7 @@ class Links {
     std::vector<Ifindex> set_ipv4(const std::set<Ifindex>& with_address);
 
     [[nodiscard]] const Link* find(Ifindex ifindex) const;
+    [[nodiscard]] const std::map<Ifindex, Link>& all() const { return links_; }
     [[nodiscard]] bool managed(Ifindex ifindex) const;
     [[nodiscard]] bool usable(Ifindex ifindex) const;
     // Its frames may not leave but through the kernel.
@@ -58,6 +61,8 @@ class Links {
     std::vector<Ifindex> settle(uint32_t generation);
     // The interface's name, or "if<index>" where the kernel has not told it.
     [[nodiscard]] std::string name(Ifindex ifindex) const;
+    // nullopt: the kernel has told of no netdev of this name.
+    [[nodiscard]] std::optional<Ifindex> index_of(std::string_view name) const;
 
   private:
     // A VLAN on a port will be found here: by kind, and the ifindex of the device below it.

@@ -10,6 +10,10 @@
 namespace millrace::sync {
 namespace {
 
+// Prefixes marked one by one that are waiting for a commit: a second of the kernel's fastest changes. Beyond
+// it a walk over the whole table is the quicker way.
+constexpr size_t list_limit = 1U << 16;
+
 bool is_local_type(uint8_t type) {
     return type == RTN_LOCAL || type == RTN_BROADCAST || type == RTN_ANYCAST;
 }
@@ -17,7 +21,9 @@ bool is_local_type(uint8_t type) {
 }  // namespace
 
 Mirror::Mirror(ForwardingSink& sink, std::vector<std::string> ports)
-    : sink_(sink), links_(std::move(ports)), groups_(sink, links_, neighbours_) {}
+    : sink_(sink), links_(std::move(ports)), groups_(sink, links_, neighbours_) {
+    rib_.set_generation(generation_);
+}
 
 void Mirror::apply(const Message& message) {
     std::visit([this](const auto& m) { apply_one(m); }, message);
@@ -90,7 +96,7 @@ void Mirror::apply_one(const NeighborMessage& m) {
 
 void Mirror::neighbour_changed(const NeighborKey& key) {
     groups_.refresh(key);
-    mark(Prefix::make(key.address, address_bits(key.address.family)));
+    host_marks_.insert(key.address);
 }
 
 void Mirror::apply_one(const NexthopMessage& m) {
@@ -105,7 +111,7 @@ void Mirror::apply_one(const RouteMessage& m) {
         return;
     }
     PrefixEntry& entry = rib_.at(m.prefix);
-    const Rib::Change change = rib_.apply(entry, m, generation_, phase_ == Phase::dump);
+    const Rib::Change change = rib_.apply(entry, m, phase_ == Phase::dump);
     if (phase_ != Phase::replay) {
         doubt_ = doubt_ || change.missing;
     } else {
@@ -122,14 +128,15 @@ void Mirror::apply_one(const RouteMessage& m) {
             removed_.insert(m.prefix);
         }
     }
-    if (change.changed || entry.routes.empty()) {
+    if (change.changed || !entry.has_route()) {
         route_changed(m.prefix, entry);
     }
 }
 
 void Mirror::route_changed(const Prefix& prefix, PrefixEntry& entry) {
     mark(prefix, entry);
-    const bool local = !entry.routes.empty() && entry.routes.front().local;
+    const Route* best = rib_.best(prefix, entry);
+    const bool local = best != nullptr && best->local;
     if (!prefix.is_host()) {
         if (local ? wide_locals_.insert(prefix).second : wide_locals_.erase(prefix) != 0) {
             ++wide_locals_version_;
@@ -137,7 +144,7 @@ void Mirror::route_changed(const Prefix& prefix, PrefixEntry& entry) {
         }
         return;
     }
-    const bool delivered = local && is_local_type(entry.routes.front().type);
+    const bool delivered = local && is_local_type(best->type);
     const auto found = locals_.find(prefix.address);
     if (found == locals_.end() ? delivered : found->second.route != delivered) {
         Local& l = locals_[prefix.address];
@@ -147,35 +154,53 @@ void Mirror::route_changed(const Prefix& prefix, PrefixEntry& entry) {
 }
 
 void Mirror::mark(const Prefix& prefix, PrefixEntry& entry) {
-    if (!entry.dirty) {
-        entry.dirty = true;
-        dirty_.push_back(prefix);
+    if (entry.listed) {
+        return;
     }
+    if (phase_ != Phase::dump && listed_.size() < list_limit) {
+        entry.listed = true;
+        listed_.push_back(prefix);
+    } else if (!entry.dirty) {
+        walk_again_ = walk_again_ || (walking_ && walk_at_ && prefix <= *walk_at_);
+        walking_ = true;
+    }
+    entry.dirty = true;
+}
+
+void Mirror::walk_from_start(bool all) {
+    walking_ = true;
+    walk_all_ = walk_all_ || all;
+    walk_again_ = false;
+    walk_at_.reset();
+    walked_ = 0;
 }
 
 void Mirror::mark_all() {
     nexthops_.note_all();
-    for (auto& [prefix, entry] : rib_.table()) {
-        mark(prefix, entry);
-    }
+    ++choices_;
+    walk_from_start(true);
     for (const auto& [key, neighbour] : neighbours_.all()) {
-        mark(Prefix::make(key.address, address_bits(key.address.family)));
+        host_marks_.insert(key.address);
     }
 }
 
 void Mirror::mark_within(const Prefix& prefix) {
-    Rib::Table& table = rib_.table();
-    for (auto at = table.lower_bound(prefix); at != table.end() && prefix.contains(at->first.address); ++at) {
-        mark(at->first, at->second);
-    }
+    rib_.table().visit(&prefix, [&](const Prefix& inner, PrefixEntry& entry) {
+        if (!prefix.contains(inner.address)) {
+            return Visit::stop;
+        }
+        mark(inner, entry);
+        return Visit::next;
+    });
 }
 
 void Mirror::begin_resync() {
     phase_ = Phase::dump;
-    ++generation_;
+    rib_.set_generation(++generation_);
+    sweeping_ = false;
 }
 
-void Mirror::end_resync() {
+void Mirror::sweep_small_tables() {
     for (const Ifindex ifindex : links_.not_seen(generation_)) {
         LinkMessage gone;
         gone.removed = true;
@@ -195,39 +220,108 @@ void Mirror::end_resync() {
         gone.address = key.address;
         apply_one(gone);
     }
-    nexthops_.settle(generation_);
     for (const NexthopId id : nexthops_.not_seen(generation_)) {
         NexthopMessage gone;
         gone.removed = true;
         gone.id = id;
         apply_one(gone);
     }
-    for (auto& [prefix, entry] : rib_.table()) {
-        if (rib_.sweep(entry, generation_)) {
+}
+
+void Mirror::forget_told(const Prefix& prefix) {
+    if (PrefixEntry* entry = rib_.find(prefix)) {
+        rib_.unsee(prefix, *entry);
+    }
+}
+
+bool Mirror::end_resync(size_t prefixes, bool sweep_ipv6) {
+    if (!std::exchange(sweeping_, true)) {
+        sweep_small_tables();
+        swept_.reset();
+        unswept_ = 0;
+    }
+    bool more = false;
+    const std::optional<Prefix> after = swept_;
+    rib_.table().visit(after ? &*after : nullptr, [&](const Prefix& prefix, PrefixEntry& entry) {
+        if (prefixes-- == 0) {
+            more = true;
+            return Visit::stop;
+        }
+        if (prefix.address.family == Family::ipv6 && !sweep_ipv6) {
+            unswept_ += rib_.unseen(prefix, entry) ? 1 : 0;
+        } else if (rib_.sweep(prefix, entry)) {
             route_changed(prefix, entry);
         }
+        swept_ = prefix;
+        return Visit::next;
+    });
+    if (!more) {
+        sweeping_ = false;
+        settling_ = true;
+        phase_ = Phase::replay;
     }
-    phase_ = Phase::replay;
+    return more;
+}
+
+void Mirror::end_replay() {
+    if (phase_ == Phase::replay) {
+        phase_ = Phase::live;
+        replaced_.clear();
+        removed_.clear();
+    }
+}
+
+bool Mirror::confirm(const RouteMessage& message) {
+    return (message.table != main_table && message.table != local_table) || rib_.confirm(message);
+}
+
+Mirror::Unconfirmed Mirror::unconfirmed(const Prefix* after, size_t limit) const {
+    Unconfirmed result;
+    bool more = false;
+    rib_.table().visit(after, [&](const Prefix& prefix, const PrefixEntry& entry) {
+        if (limit-- == 0) {
+            more = true;
+            return Visit::stop;
+        }
+        if (!rib_.confirmed(prefix, entry)) {
+            result.prefixes.push_back(prefix);
+        }
+        result.last = prefix;
+        return Visit::next;
+    });
+    if (!more) {
+        result.last.reset();
+    }
+    return result;
+}
+
+bool Mirror::confirmed(const Prefix& prefix) const {
+    const PrefixEntry* entry = rib_.find(prefix);
+    return entry == nullptr || rib_.confirmed(prefix, *entry);
 }
 
 std::optional<std::pair<Prefix, Mirror::Entry>> Mirror::next_entry(const Prefix* after) const {
-    const Rib::Table& table = rib_.table();
-    auto at = after == nullptr ? table.begin() : table.upper_bound(*after);
-    while (at != table.end() && at->second.group == nullptr) {
-        ++at;
-    }
-    if (at == table.end()) {
-        return std::nullopt;
-    }
-    return std::pair{at->first, *find_entry(at->first)};
+    std::optional<std::pair<Prefix, Entry>> found;
+    rib_.table().visit(after, [&](const Prefix& prefix, const PrefixEntry& entry) {
+        if (entry.group == Groups::Handle{}) {
+            return Visit::next;
+        }
+        found.emplace(prefix, entry_of(prefix, entry));
+        return Visit::stop;
+    });
+    return found;
 }
 
 std::optional<Mirror::Entry> Mirror::find_entry(const Prefix& prefix) const {
     const PrefixEntry* entry = rib_.find(prefix);
-    if (entry == nullptr || entry->group == nullptr) {
+    if (entry == nullptr || entry->group == Groups::Handle{}) {
         return std::nullopt;
     }
-    return Entry{.group = entry->group, .route = entry->routes.empty() ? nullptr : entry->routes.data()};
+    return entry_of(prefix, *entry);
+}
+
+Mirror::Entry Mirror::entry_of(const Prefix& prefix, const PrefixEntry& entry) const {
+    return {.group = &groups_.at(entry.group), .route = rib_.best(prefix, entry)};
 }
 
 std::vector<KeptRoutes> Mirror::kept_routes() const {
@@ -235,7 +329,7 @@ std::vector<KeptRoutes> Mirror::kept_routes() const {
                                    {.reason = Reason::punt_unsupported}};
     for (const auto& [id, group] : groups_.all()) {
         for (KeptRoutes& kept : all) {
-            kept.prefixes += group->content.reason == kept.reason ? group->routes : 0;
+            kept.prefixes += group->content.reason == kept.reason ? group->routes() : 0;
         }
     }
     return all;

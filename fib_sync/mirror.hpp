@@ -6,13 +6,18 @@
 // to the sink at once, so that a dead link stops traffic first of all; what prefixes do goes there in
 // commit(), which looks at the final state only: a delete followed by an add is a replace.
 //
+// With a million prefixes some of this takes a second. So sweeping and committing can be done in steps, with
+// apply() in between: what apply() changes is in the sink after a few more steps, ahead of the bulk.
+//
 // Control thread only. No call fails or throws, short of memory.
 #pragma once
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fib_sync/decode.hpp"
@@ -39,22 +44,60 @@ class Mirror {
     void distrust(Ifindex ifindex);
 
     // Between these two, apply() takes messages of a dump: what was not seen when it ends is removed.
-    // begin_resync may be called again, to start over. From end_resync to the next commit, apply() takes
-    // notifications that queued meanwhile, and that may be older than what the dump told.
+    // begin_resync may be called again, to start over. end_resync looks at `prefixes` of them; true = there
+    // are more, call it again. Then apply() takes notifications that queued meanwhile, and that may be older
+    // than what the dump told, to end_replay() or the next commit.
     void begin_resync();
-    void end_resync();
+    // What the dump has told of the prefix so far holds no more: it will be told again.
+    void forget_told(const Prefix& prefix);
+    // sweep_ipv6: false = IPv6 routes that were not seen stay; unswept() counts their prefixes.
+    bool end_resync(size_t prefixes = SIZE_MAX, bool sweep_ipv6 = true);
+    [[nodiscard]] size_t unswept() const { return unswept_; }
+    void end_replay();
 
     // What the kernel's switches say of the ports; the whole, in force at once.
     void set_device_policies(std::map<Ifindex, DevicePolicy> policies);
 
     // Brings the sink to the state of the tables, and ends the batch.
     void commit();
+    enum class Left : uint8_t {
+        nothing,
+        held,  // what the caller wished to hold
+        more,
+    };
+    // A step of that: so many prefixes at the most. hold: those that apply() changed wait; what is left of a
+    // resync or a change to all prefixes goes on. No step is taken between begin_resync and end_resync.
+    Left commit_some(size_t prefixes, bool hold);
+    // Changed nexthop objects only, which is quick, at any time.
+    void commit_objects();
+    // Of the bulk of a commit: prefixes looked at, of how many.
+    [[nodiscard]] std::pair<uint64_t, uint64_t> commit_progress() const;
+    // Calls of set_route and remove_route so far.
+    [[nodiscard]] uint64_t route_calls() const { return route_calls_; }
 
     // True once after something was applied that only a new dump can settle: a change to a route that the
     // mirror does not have, or an order of equal routes that the messages do not tell.
     [[nodiscard]] bool take_doubt();
     // Do routes in the mirror refer to this nexthop object?
-    [[nodiscard]] bool nexthop_in_use(NexthopId id) const { return rib_.uses(id) != 0; }
+    [[nodiscard]] bool nexthop_in_use(NexthopId id) const { return rib_.routes().uses(id) != 0; }
+
+    // For an audit, which compares with dumps of the kernel while the mirror follows notifications.
+    //
+    // Starts a round: no route is confirmed, until confirm() was told it, or it came or changed after this.
+    void begin_audit() { rib_.begin_round(); }
+    // Does the table hold the dumped route just so? Confirms it then. True for tables that are not mirrored.
+    bool confirm(const RouteMessage& message);
+    // Looks at up to `limit` prefixes behind `after` (nullptr: from the beginning), in order. IPv4 comes
+    // first.
+    struct Unconfirmed {
+        std::vector<Prefix> prefixes;  // with a route that is not confirmed in this round
+        std::optional<Prefix> last;    // that was looked at; nullopt = there is none behind it
+    };
+    [[nodiscard]] Unconfirmed unconfirmed(const Prefix* after, size_t limit) const;
+    // Has the prefix no route that is not confirmed in this round?
+    [[nodiscard]] bool confirmed(const Prefix& prefix) const;
+    // The sink has something else for the prefix than it was told: tells it again.
+    void restate(const Prefix& prefix);
 
     // For shows. What a prefix does in the fast path right now.
     struct Entry {
@@ -85,10 +128,12 @@ class Mirror {
     void apply_one(const NexthopMessage& m);
     void apply_one(const RouteMessage& m);
 
+    void sweep_small_tables();
+    [[nodiscard]] Entry entry_of(const Prefix& prefix, const PrefixEntry& entry) const;
     void neighbour_changed(const NeighborKey& key);
     void route_changed(const Prefix& prefix, PrefixEntry& entry);
     void mark(const Prefix& prefix, PrefixEntry& entry);
-    void mark(const Prefix& prefix) { mark(prefix, rib_.at(prefix)); }
+    void walk_from_start(bool all);
     void mark_all();
     void mark_within(const Prefix& prefix);
 
@@ -98,14 +143,23 @@ class Mirror {
         Forwarding content;   // of the object too
         bool operator==(const Choice&) const = default;
     };
-    [[nodiscard]] std::optional<Choice> choose(const Prefix& prefix, const PrefixEntry& entry) const;
+    [[nodiscard]] Choice choose(const Prefix& prefix, const PrefixEntry& entry, const Route& best) const;
     [[nodiscard]] std::optional<Choice> choose_host(const IpAddress& address) const;
     [[nodiscard]] std::optional<Choice> choose_neighbour(const IpAddress& address, Ifindex glean) const;
     [[nodiscard]] bool in_local_prefix(const Prefix& prefix) const;
 
+    [[nodiscard]] Groups::Group& group_of(const Choice& choice);
+    [[nodiscard]] Groups::Handle choose_group(const Prefix& prefix, const PrefixEntry& entry,
+                                              const Route& best, Ifindex& glean);
+    void cover(const Prefix& prefix, PrefixEntry& entry, bool routed, Ifindex glean);
+    [[nodiscard]] bool commit_prefix(const Prefix& prefix, PrefixEntry& entry);
+    [[nodiscard]] bool commit_host(const Prefix& prefix, PrefixEntry* entry);
+    void set_group(const Prefix& prefix, PrefixEntry& entry, Groups::Handle group);
+    void commit_listed(size_t& prefixes);
+    void commit_walk(size_t& prefixes);
+    void commit_hosts(size_t& prefixes);
+    void commit_end();
     void commit_nexthops();
-    void commit_coverage();
-    void commit_prefix(const Prefix& prefix);
     void commit_locals();
     void commit_ipv4();
     void announce(const std::vector<Ifindex>& interfaces);
@@ -129,13 +183,28 @@ class Mirror {
     std::set<Prefix> wide_locals_;  // prefixes of the local table, host prefixes apart
     uint64_t wide_locals_version_ = 0;
 
-    std::vector<Prefix> dirty_;
+    // A prefix that is to be committed is dirty, and listed when apply() marked it outside of a dump. The
+    // rest is found by walking over the table, in order; so are listed ones too many for the list.
+    std::vector<Prefix> listed_;
+    size_t listed_done_ = 0;
+    bool walking_ = false;
+    bool walk_all_ = false;           // dirty or not
+    bool walk_again_ = false;         // for what was marked where the walk has been
+    std::optional<Prefix> walk_at_;   // the last one looked at; nullopt = none yet
+    uint64_t walked_ = 0;             // since walking began
+    std::set<IpAddress> host_marks_;  // whose neighbour, or the prefix that covers them, changed
+    uint64_t choices_ = 1;            // with Groups::destroyed, the epoch of RouteStore::Note
+    uint64_t route_calls_ = 0;
     std::vector<IpAddress> dirty_locals_;
     std::set<Ifindex> removed_interfaces_;
     bool addresses_changed_ = false;
     uint32_t generation_ = 1;
     enum class Phase : uint8_t { live, dump, replay };
     Phase phase_ = Phase::live;
+    std::optional<Prefix> swept_;  // the last one that end_resync looked at
+    bool sweeping_ = false;
+    size_t unswept_ = 0;
+    bool settling_ = false;      // a dump is complete, and not yet in force
     std::set<Prefix> replaced_;  // in this replay
     std::set<Prefix> removed_;   // a route of theirs, in this replay
     bool doubt_ = false;

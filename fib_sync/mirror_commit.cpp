@@ -26,29 +26,55 @@ Forwarding punt(Reason reason) {
 }  // namespace
 
 void Mirror::commit() {
+    while (commit_some(SIZE_MAX, false) == Left::more) {
+    }
+}
+
+Mirror::Left Mirror::commit_some(size_t prefixes, bool hold) {
+    end_replay();
     commit_ipv4();
     commit_nexthops();
-    commit_coverage();
-    for (const Prefix& prefix : dirty_) {
-        commit_prefix(prefix);
+    if (!hold) {
+        commit_listed(prefixes);
     }
-    dirty_.clear();
+    commit_walk(prefixes);
+    const bool listed = listed_done_ < listed_.size();
+    if (!hold && !listed && !walking_) {
+        commit_hosts(prefixes);
+        if (host_marks_.empty()) {
+            commit_end();
+        }
+    }
+    commit_locals();
+    sink_.commit();
+    if (walking_ || (!hold && (listed || !host_marks_.empty()))) {
+        return Left::more;
+    }
+    return hold ? Left::held : Left::nothing;
+}
+
+void Mirror::commit_objects() {
+    commit_nexthops();
+    sink_.commit();
+}
+
+std::pair<uint64_t, uint64_t> Mirror::commit_progress() const {
+    const uint64_t all = rib_.table().size();
+    return {walking_ ? std::min(walked_, all) : all, all};
+}
+
+void Mirror::commit_end() {
     groups_.sweep();
-    if (phase_ == Phase::replay) {
+    if (std::exchange(settling_, false)) {
         // What went without a message is out of the sink now.
+        nexthops_.settle(generation_);
+        commit_nexthops();
         for (const Ifindex ifindex : links_.settle(generation_)) {
             groups_.refresh(ifindex);
         }
     }
-    commit_locals();
     for (const Ifindex ifindex : std::exchange(removed_interfaces_, {})) {
         sink_.remove_interface(ifindex);
-    }
-    sink_.commit();
-    if (phase_ == Phase::replay) {
-        phase_ = Phase::live;
-        replaced_.clear();
-        removed_.clear();
     }
 }
 
@@ -62,37 +88,82 @@ void Mirror::commit_nexthops() {
         const Forwarding content = nexthops_.resolve(id, links_);
         if (group->content.glean != content.glean) {
             // Rare: the hosts below these prefixes are concerned too.
-            for (auto& [prefix, entry] : rib_.table()) {
-                if (entry.group == group) {
-                    mark(prefix, entry);
-                }
-            }
+            ++choices_;
+            walk_from_start(true);
         }
         groups_.update(*group, content);
     }
 }
 
-// Which neighbours have a host route depends on the prefix that covers them. dirty_ grows meanwhile.
-void Mirror::commit_coverage() {
-    for (size_t i = 0; i < dirty_.size(); ++i) {
-        const Prefix prefix = dirty_[i];
-        PrefixEntry* entry = rib_.find(prefix);
-        const bool routed = !entry->routes.empty();
-        const bool coverage = routed != entry->routed;
-        if (coverage) {
-            rib_.count_length(prefix, routed);
-            entry->routed = routed;
+void Mirror::commit_listed(size_t& prefixes) {
+    for (; prefixes != 0 && listed_done_ < listed_.size(); --prefixes) {
+        const Prefix prefix = listed_[listed_done_++];
+        PrefixEntry& entry = *rib_.find(prefix);
+        entry.listed = false;
+        if (commit_prefix(prefix, entry)) {
+            rib_.erase(prefix);
         }
-        const auto choice = routed ? choose(prefix, *entry) : std::nullopt;
-        const Ifindex glean = choice ? choice->content.glean : Ifindex{};
-        if (coverage || glean != entry->glean) {
-            entry->glean = glean;
-            if (!prefix.is_host()) {
-                neighbours_.within(prefix, [this](const NeighborKey& key, const Neighbor&) {
-                    mark(Prefix::make(key.address, address_bits(key.address.family)));
-                });
+    }
+    if (listed_done_ == listed_.size()) {
+        listed_done_ = 0;
+        listed_.clear();
+    }
+}
+
+void Mirror::commit_walk(size_t& prefixes) {
+    // Looking at a clean one is cheap.
+    size_t looks = prefixes > SIZE_MAX / 16 ? SIZE_MAX : prefixes * 16;
+    while (walking_ && prefixes != 0 && looks != 0) {
+        bool ended = true;
+        const std::optional<Prefix> after = walk_at_;
+        rib_.table().visit(after ? &*after : nullptr, [&](const Prefix& prefix, PrefixEntry& entry) {
+            if (prefixes == 0 || looks == 0) {
+                ended = false;
+                return Visit::stop;
             }
+            --looks;
+            ++walked_;
+            walk_at_ = prefix;
+            // One that is listed waits there, maybe for what replaces a removed route.
+            if ((!entry.dirty && !walk_all_) || entry.listed) {
+                return Visit::next;
+            }
+            --prefixes;
+            return commit_prefix(prefix, entry) ? Visit::erase : Visit::next;
+        });
+        if (ended) {
+            const bool again = walk_again_;
+            walk_all_ = false;
+            walk_from_start(false);
+            walking_ = again;
         }
+    }
+}
+
+void Mirror::commit_hosts(size_t& prefixes) {
+    for (; prefixes != 0 && !host_marks_.empty(); --prefixes) {
+        const IpAddress address = *host_marks_.begin();
+        host_marks_.erase(host_marks_.begin());
+        const Prefix prefix = Prefix::make(address, address_bits(address.family));
+        PrefixEntry* entry = rib_.find(prefix);
+        const bool routed = entry != nullptr && entry->has_route();
+        if (routed ? commit_prefix(prefix, *entry) : commit_host(prefix, entry)) {
+            rib_.erase(prefix);
+        }
+    }
+}
+
+// Which neighbours have a host route depends on the prefix that covers them.
+void Mirror::cover(const Prefix& prefix, PrefixEntry& entry, bool routed, Ifindex glean) {
+    const bool coverage = routed != entry.routed;
+    if (coverage) {
+        rib_.count_length(prefix, routed);
+        entry.routed = routed;
+    }
+    const bool connected = rib_.set_glean(prefix, entry, glean);
+    if ((coverage || connected) && !prefix.is_host()) {
+        neighbours_.within(
+            prefix, [this](const NeighborKey& key, const Neighbor&) { host_marks_.insert(key.address); });
     }
 }
 
@@ -102,11 +173,7 @@ bool Mirror::in_local_prefix(const Prefix& prefix) const {
     });
 }
 
-std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixEntry& entry) const {
-    if (entry.routes.empty()) {
-        return prefix.is_host() ? choose_host(prefix.address) : std::nullopt;
-    }
-    const Route& best = entry.routes.front();
+Mirror::Choice Mirror::choose(const Prefix& prefix, const PrefixEntry& entry, const Route& best) const {
     if (best.local) {
         const bool plain = best.type == RTN_LOCAL || best.type == RTN_BROADCAST || best.type == RTN_ANYCAST ||
                            best.type == RTN_MULTICAST;
@@ -123,8 +190,9 @@ std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixE
     // metric that are not one multipath route: it looks at preference (RFC 4191), at which router is
     // reachable, and at an order that changes when a path of the first is deleted (rt6_select). Link-local
     // prefixes, one for each link, are no transit's.
-    const bool several = prefix.address.family == Family::ipv6 && entry.routes.size() > 1 &&
-                         entry.routes[1].metric == best.metric && !never_a_host_route(prefix.address);
+    const bool several = prefix.address.family == Family::ipv6 && entry.several &&
+                         rib_.second(prefix, entry)->metric == best.metric &&
+                         !never_a_host_route(prefix.address);
     if (best.tos != 0 || best.unsupported || several) {
         return Choice{{}, punt(Reason::punt_unsupported)};
     }
@@ -136,7 +204,7 @@ std::optional<Mirror::Choice> Mirror::choose(const Prefix& prefix, const PrefixE
         const Forwarding content = resolve_paths(best.paths, links_);
         // A host connected by a route of its own: the far end of a point-to-point address, for one.
         const auto host = prefix.is_host() ? choose_neighbour(prefix.address, content.glean) : std::nullopt;
-        return host ? host : Choice{{}, content};
+        return host ? *host : Choice{{}, content};
     }
     switch (best.type) {
         case RTN_BLACKHOLE:
@@ -153,8 +221,8 @@ std::optional<Mirror::Choice> Mirror::choose_host(const IpAddress& address) cons
     if (never_a_host_route(address)) {
         return std::nullopt;
     }
-    const PrefixEntry* cover = rib_.longest_match(address);
-    return cover == nullptr ? std::nullopt : choose_neighbour(address, cover->glean);
+    const auto cover = rib_.longest_match(address);
+    return cover ? choose_neighbour(address, rib_.glean(*cover)) : std::nullopt;
 }
 
 // glean: of the prefix that the address is in; none = it is not connected.
@@ -166,33 +234,85 @@ std::optional<Mirror::Choice> Mirror::choose_neighbour(const IpAddress& address,
     return Choice{{}, Forwarding{Reason::forwarded, {Hop{glean, address, 1}}, {}, true}};
 }
 
-void Mirror::commit_prefix(const Prefix& prefix) {
-    PrefixEntry* entry = rib_.find(prefix);
-    entry->dirty = false;
-    const auto choice = choose(prefix, *entry);
+Groups::Group& Mirror::group_of(const Choice& choice) {
+    return choice.nexthop != NexthopId{} ? groups_.of_nexthop(choice.nexthop, choice.content)
+                                         : groups_.with_content(choice.content);
+}
+
+// Nearly always the route alone decides, and then its note tells the group that other prefixes with this
+// route have.
+Groups::Handle Mirror::choose_group(const Prefix& prefix, const PrefixEntry& entry, const Route& best,
+                                    Ifindex& glean) {
+    const bool alone =
+        !best.local && !(entry.several && prefix.address.family == Family::ipv6) && !in_local_prefix(prefix);
+    const uint64_t epoch = choices_ + groups_.destroyed();
+    RouteStore::Note& note = rib_.note(prefix, entry);
+    if (alone && note.epoch == epoch) {
+        return Groups::Handle{note.group};
+    }
+    const Choice choice = choose(prefix, entry, best);
+    const Groups::Handle group = group_of(choice).handle;
+    glean = choice.content.glean;
+    if (alone && glean == Ifindex{} && !choice.content.host) {
+        note = {.epoch = epoch, .group = raw(group)};
+    }
+    return group;
+}
+
+// True when nothing is left of the entry.
+bool Mirror::commit_prefix(const Prefix& prefix, PrefixEntry& entry) {
+    entry.dirty = false;
+    Groups::Handle group{};
+    Ifindex glean{};
+    if (const Route* best = rib_.best(prefix, entry)) {
+        group = choose_group(prefix, entry, *best, glean);
+    }
+    cover(prefix, entry, entry.has_route(), glean);
+    if (!entry.has_route() && prefix.is_host()) {
+        // Its neighbour decides, once all that may cover it is settled.
+        host_marks_.insert(prefix.address);
+        return false;
+    }
+    set_group(prefix, entry, group);
+    return !entry.has_route();
+}
+
+// The same for a host prefix without a route; entry: nullptr where there is none.
+bool Mirror::commit_host(const Prefix& prefix, PrefixEntry* entry) {
+    const auto choice = choose_host(prefix.address);
     if (choice) {
-        Groups::Group& group = choice->nexthop != NexthopId{}
-                                   ? groups_.of_nexthop(choice->nexthop, choice->content)
-                                   : groups_.with_content(choice->content);
-        if (entry->group == &group) {
-            return;
-        }
-        Groups::hold(group);
-        sink_.set_route(main_table, prefix, group.id);
-        if (entry->group != nullptr) {
-            groups_.release(*entry->group);
-        }
-        entry->group = &group;
+        set_group(prefix, entry != nullptr ? *entry : rib_.at(prefix), group_of(*choice).handle);
+    } else if (entry != nullptr) {
+        set_group(prefix, *entry, {});
+    }
+    return entry != nullptr && !choice;
+}
+
+void Mirror::set_group(const Prefix& prefix, PrefixEntry& entry, Groups::Handle group) {
+    if (entry.group == group) {
         return;
     }
-    if (entry->group != nullptr) {
+    ++route_calls_;
+    if (group == Groups::Handle{}) {
         sink_.remove_route(main_table, prefix);
-        groups_.release(*entry->group);
-        entry->group = nullptr;
+    } else {
+        Groups::hold(groups_.at(group), prefix.address.family);
+        sink_.set_route(main_table, prefix, groups_.at(group).id);
     }
-    if (entry->routes.empty()) {
-        rib_.erase(prefix);
+    if (entry.group != Groups::Handle{}) {
+        groups_.release(groups_.at(entry.group), prefix.address.family);
     }
+    entry.group = group;
+}
+
+void Mirror::restate(const Prefix& prefix) {
+    const PrefixEntry* entry = rib_.find(prefix);
+    if (entry != nullptr && entry->group != Groups::Handle{}) {
+        sink_.set_route(main_table, prefix, groups_.at(entry->group).id);
+    } else {
+        sink_.remove_route(main_table, prefix);
+    }
+    sink_.commit();
 }
 
 void Mirror::commit_ipv4() {

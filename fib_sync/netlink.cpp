@@ -2,11 +2,7 @@
 #include "fib_sync/netlink.hpp"
 
 #include <fmt/core.h>
-#include <linux/if_addr.h>
-#include <linux/if_link.h>
-#include <linux/neighbour.h>
 #include <linux/netlink.h>
-#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <netlink/errno.h>
 #include <netlink/netlink.h>
@@ -14,7 +10,6 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "fib_sync/attributes.hpp"
@@ -24,66 +19,23 @@ namespace {
 
 // A few milliseconds of work: a datagram has one notification, or some 300 routes of a dump.
 constexpr int notifications_per_read = 1024;
-constexpr int dump_parts_per_read = 16;
+constexpr int dump_parts_per_read = 8;
 // Datagrams that the subscription can hold at the end of a dump; what is beyond came later.
 constexpr size_t drain_limit = 1U << 18;
-// Dumps come in datagrams of up to 32 KiB (netlink_dump); a notification of a group of many is the longest.
+// A notification of a group of many is the longest.
 constexpr size_t buffer_size = 1U << 18;
-
-// Calls f with each message of a datagram, as long as it returns true.
-template <class F>
-void for_each_message(Bytes datagram, F f) {
-    while (const auto header = read<nlmsghdr>(datagram)) {
-        if (header->nlmsg_len < sizeof(nlmsghdr) || header->nlmsg_len > datagram.size()) {
-            spdlog::warn("netlink: a message of {} bytes in a datagram with {} left", header->nlmsg_len,
-                         datagram.size());
-            return;
-        }
-        if (!f(*header, datagram.first(header->nlmsg_len))) {
-            return;
-        }
-        datagram = after(datagram, header->nlmsg_len);
-    }
-}
-
-struct AnyHeader {
-    nlmsghdr header;
-    union {
-        ifinfomsg link;
-        ifaddrmsg address;
-        ndmsg neighbour;
-        nhmsg nexthop;
-        rtmsg route;
-    };
-};
 
 }  // namespace
 
-NetlinkTransport::NetlinkTransport(Socket events, Socket dumps)
-    : events_(std::move(events)), dumps_(std::move(dumps)), buffer_(buffer_size) {}
-
-Result<NetlinkTransport::Socket> NetlinkTransport::connect() {
-    Socket s(nl_socket_alloc());
-    if (!s) {
-        return fail("netlink socket", ENOMEM);
-    }
-    if (const int e = nl_connect(s.get(), NETLINK_ROUTE); e < 0) {
-        return fail(fmt::format("netlink socket: {}", nl_geterror(e)));
-    }
-    if (const int e = nl_socket_set_nonblocking(s.get()); e < 0) {
-        return fail(fmt::format("netlink socket: {}", nl_geterror(e)));
-    }
-    // With it the kernel refuses what it does not understand in a request, instead of ignoring it.
-    const int on = 1;
-    if (setsockopt(nl_socket_get_fd(s.get()), SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on)) != 0) {
-        spdlog::debug("netlink: NETLINK_GET_STRICT_CHK is not known to this kernel");
-    }
-    return s;
-}
+NetlinkTransport::NetlinkTransport(RouteSocket events, RouteSocket dumps, std::unique_ptr<DumpReader> reader)
+    : events_(std::move(events)),
+      dumps_(std::move(dumps)),
+      reader_(std::move(reader)),
+      buffer_(buffer_size) {}
 
 Result<std::unique_ptr<NetlinkTransport>> NetlinkTransport::open(size_t receive_buffer) {
-    auto events = connect();
-    auto dumps = connect();
+    auto events = open_route_socket();
+    auto dumps = open_route_socket();
     if (!events || !dumps) {
         return tl::unexpected(events ? dumps.error() : events.error());
     }
@@ -101,51 +53,42 @@ Result<std::unique_ptr<NetlinkTransport>> NetlinkTransport::open(size_t receive_
             return fail(fmt::format("netlink: subscription to group {}: {}", group, nl_geterror(e)));
         }
     }
-    return std::unique_ptr<NetlinkTransport>(new NetlinkTransport(std::move(*events), std::move(*dumps)));
-}
-
-NetlinkTransport::Received NetlinkTransport::receive(int fd) {
-    sockaddr_nl from{};
-    iovec iov{.iov_base = buffer_.data(), .iov_len = buffer_.size()};
-    msghdr header{};
-    header.msg_name = &from;
-    header.msg_namelen = sizeof(from);
-    header.msg_iov = &iov;
-    header.msg_iovlen = 1;
-    const ssize_t n = recvmsg(fd, &header, MSG_DONTWAIT);
-    if (n < 0) {
-        error_ = errno;
-        if (error_ == EAGAIN || error_ == EINTR) {
-            return Received::nothing;
-        }
-        return error_ == ENOBUFS ? Received::lost : Received::failed;
+    auto reader = DumpReader::start(nl_socket_get_fd(dumps->get()));
+    if (!reader) {
+        return tl::unexpected(reader.error());
     }
-    if ((header.msg_flags & MSG_TRUNC) != 0) {
-        spdlog::warn("netlink: a datagram is longer than {} bytes", buffer_.size());
-        return Received::lost;
-    }
-    // Other processes may write to our socket: only the kernel has port id 0.
-    received_ = from.nl_pid == 0 ? static_cast<size_t>(n) : 0;
-    return Received::datagram;
+    return std::unique_ptr<NetlinkTransport>(
+        new NetlinkTransport(std::move(*events), std::move(*dumps), std::move(*reader)));
 }
 
 // False when there is nothing to read.
+//
+// The kernel says once that it lost messages, and goes on losing them until the socket is empty
+// (netlink_overrun). So all that is read up to then is older than something that is lost, and replayed over a
+// dump it would bring the past back. Links alone are believed: the sooner a dead one is known, the better.
 bool NetlinkTransport::read_notification(Sync& sync, uint64_t now) {
-    switch (receive(event_fd())) {
+    const Datagram datagram = receive_datagram(event_fd(), buffer_);
+    switch (datagram.what) {
         case Received::nothing:
+            if (std::exchange(lost_, false)) {
+                sync.overrun(now);
+            }
             return false;
         case Received::datagram:
-            for_each_message(Bytes(buffer_).first(received_), [&](const nlmsghdr&, Bytes message) {
-                sync.notification(message, now);
+            for_each_message(Bytes(buffer_).first(datagram.size), [&](const nlmsghdr& header, Bytes message) {
+                if (!lost_ || header.nlmsg_type == RTM_NEWLINK || header.nlmsg_type == RTM_DELLINK) {
+                    sync.notification(message, now);
+                }
                 return true;
             });
             return true;
-        case Received::failed:
-            spdlog::error("netlink: {}", Error{"subscription", error_}.text());
-            [[fallthrough]];
         case Received::lost:
-            sync.overrun(now);
+            lost_ = true;
             return true;
+        case Received::failed:
+            spdlog::error("netlink: {}", Error{"subscription", datagram.error}.text());
+            sync.overrun(now);
+            return false;
     }
     return false;
 }
@@ -166,46 +109,8 @@ Status NetlinkTransport::start_dump(DumpKind kind) {
 }
 
 Status NetlinkTransport::request(DumpKind kind) {
-    struct {
-        AnyHeader any;
-        std::array<std::byte, 8> attribute;  // behind the longest of the headers
-    } r{};
-    r.any.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-    r.any.header.nlmsg_seq = ++sequence_;
-    size_t size = 0;
-    switch (kind) {
-        case DumpKind::links: {
-            r.any.header.nlmsg_type = RTM_GETLINK;
-            const nlattr head{.nla_len = NLA_HDRLEN + sizeof(uint32_t), .nla_type = IFLA_EXT_MASK};
-            const uint32_t mask = RTEXT_FILTER_SKIP_STATS;
-            auto* at = reinterpret_cast<std::byte*>(&r.any.link) + sizeof(ifinfomsg);
-            std::memcpy(at, &head, sizeof(head));
-            std::memcpy(at + NLA_HDRLEN, &mask, sizeof(mask));
-            size = sizeof(ifinfomsg) + sizeof(head) + sizeof(mask);
-            break;
-        }
-        case DumpKind::addresses:
-            r.any.header.nlmsg_type = RTM_GETADDR;
-            size = sizeof(ifaddrmsg);
-            break;
-        case DumpKind::neighbours:
-            r.any.header.nlmsg_type = RTM_GETNEIGH;
-            size = sizeof(ndmsg);
-            break;
-        case DumpKind::nexthops:
-            r.any.header.nlmsg_type = RTM_GETNEXTHOP;
-            size = sizeof(nhmsg);
-            break;
-        case DumpKind::routes4:
-        case DumpKind::routes6:
-            r.any.header.nlmsg_type = RTM_GETROUTE;
-            r.any.route.rtm_family = kind == DumpKind::routes4 ? AF_INET : AF_INET6;
-            size = sizeof(rtmsg);
-            break;
-    }
-    r.any.header.nlmsg_len = static_cast<uint32_t>(NLMSG_LENGTH(size));
-    if (send(dump_fd(), &r, r.any.header.nlmsg_len, 0) < 0) {
-        return fail("netlink: dump request", errno);
+    if (auto sent = send_dump_request(nl_socket_get_fd(dumps_.get()), kind, ++sequence_); !sent) {
+        return sent;
     }
     in_flight_ = expected_ = sequence_;
     interrupted_ = false;
@@ -235,7 +140,7 @@ void NetlinkTransport::dump_over(Sync& sync, std::optional<Error> error, uint64_
     for (size_t i = 0; expected_ && i < drain_limit && read_notification(sync, now); ++i) {
     }
     if (std::exchange(expected_, std::nullopt)) {
-        sync.dump_done(interrupted_, now);
+        sync.dump_done(interrupted_ || lost_, now);
     }
 }
 
@@ -246,9 +151,8 @@ bool NetlinkTransport::dump_part(Sync& sync, Bytes message, uint64_t now) {
     }
     interrupted_ = interrupted_ || (header.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
     if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
-        // Both begin with a negative errno, or 0.
-        const int code = read<int>(message.subspan(NLMSG_HDRLEN)).value_or(0);
-        dump_over(sync, code == 0 ? std::nullopt : std::optional(Error{"refused by the kernel", -code}), now);
+        const int code = error_of(message);
+        dump_over(sync, code == 0 ? std::nullopt : std::optional(Error{"refused by the kernel", code}), now);
         return true;
     }
     if (expected_ == in_flight_) {
@@ -259,11 +163,15 @@ bool NetlinkTransport::dump_part(Sync& sync, Bytes message, uint64_t now) {
 
 void NetlinkTransport::on_dump_readable(Sync& sync, uint64_t now) {
     for (int i = 0; i < dump_parts_per_read; ++i) {
-        switch (receive(dump_fd())) {
+        const auto part = reader_->next();
+        if (!part) {
+            return;
+        }
+        switch (part->datagram.what) {
             case Received::nothing:
-                return;
+                break;
             case Received::datagram:
-                for_each_message(Bytes(buffer_).first(received_), [&](const nlmsghdr&, Bytes message) {
+                for_each_message(part->bytes, [&](const nlmsghdr&, Bytes message) {
                     return !dump_part(sync, message, now);
                 });
                 break;
@@ -272,7 +180,7 @@ void NetlinkTransport::on_dump_readable(Sync& sync, uint64_t now) {
                 interrupted_ = true;
                 break;
             case Received::failed:
-                dump_over(sync, Error{"dump socket", error_}, now);
+                dump_over(sync, Error{"dump socket", part->datagram.error}, now);
                 return;
         }
     }

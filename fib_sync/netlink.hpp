@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The two rtnetlink sockets: one that is subscribed to changes, one that tables are dumped on. Both are
-// non-blocking; each read takes a bounded number of datagrams, so that the caller's event loop stays live.
-// Control thread only.
+// The two rtnetlink sockets: one that is subscribed to changes, one that tables are dumped on, which has a
+// thread to read it. Each call takes a bounded number of datagrams, so that the caller's event loop stays
+// live. Control thread only.
 #pragma once
-
-#include <netlink/socket.h>
 
 #include <array>
 #include <cstddef>
@@ -14,6 +12,8 @@
 #include <span>
 #include <vector>
 
+#include "fib_sync/dump_reader.hpp"
+#include "fib_sync/route_socket.hpp"
 #include "fib_sync/sync.hpp"
 #include "millrace/result.hpp"
 
@@ -27,7 +27,7 @@ class NetlinkTransport : public Transport {
 
     // Both stay the same for life; readable (EPOLLIN) = call the function below.
     [[nodiscard]] int event_fd() const { return nl_socket_get_fd(events_.get()); }
-    [[nodiscard]] int dump_fd() const { return nl_socket_get_fd(dumps_.get()); }
+    [[nodiscard]] int dump_fd() const { return reader_->fd(); }
 
     // Reads what is there, a bounded number of datagrams, into sync. now: milliseconds, as Sync takes it.
     void on_event_readable(Sync& sync, uint64_t now);
@@ -40,27 +40,17 @@ class NetlinkTransport : public Transport {
     }
 
   private:
-    struct SocketFree {
-        void operator()(nl_sock* s) const { nl_socket_free(s); }
-    };
-    using Socket = std::unique_ptr<nl_sock, SocketFree>;
-
-    enum class Received : uint8_t { datagram, nothing, lost, failed };
-
-    NetlinkTransport(Socket events, Socket dumps);
-    static Result<Socket> connect();
-    Received receive(int fd);
+    NetlinkTransport(RouteSocket events, RouteSocket dumps, std::unique_ptr<DumpReader> reader);
     Status request(DumpKind kind);
     // True when the dump under way is over.
     bool dump_part(Sync& sync, std::span<const std::byte> message, uint64_t now);
     bool read_notification(Sync& sync, uint64_t now);
     void dump_over(Sync& sync, std::optional<Error> error, uint64_t now);
 
-    Socket events_;
-    Socket dumps_;
+    RouteSocket events_;
+    RouteSocket dumps_;
+    std::unique_ptr<DumpReader> reader_;  // ends before its socket
     std::vector<std::byte> buffer_;
-    size_t received_ = 0;  // bytes of the datagram in buffer_
-    int error_ = 0;        // errno of Received::failed
 
     // The kernel serves one dump of a socket at a time: one that is abandoned must run out first.
     std::optional<uint32_t> in_flight_;  // sequence number that the kernel is answering
@@ -68,6 +58,7 @@ class NetlinkTransport : public Transport {
     std::optional<DumpKind> next_;       // to be sent once nothing is in flight
     uint32_t sequence_ = 0;
     bool interrupted_ = false;
+    bool lost_ = false;  // notifications, and what is left of them has not been read to the end
 };
 
 }  // namespace millrace::sync

@@ -58,6 +58,7 @@ class Nexthops {
     // until the next dump says so; the kernel knows best meanwhile.
     [[nodiscard]] Forwarding resolve(NexthopId id, const Links& links) const;
     [[nodiscard]] size_t size() const { return objects_.size(); }
+    [[nodiscard]] const std::map<NexthopId, Object>& all() const { return objects_; }
 
   private:
     void note(NexthopId id);

@@ -2,17 +2,46 @@
 #include "fib_sync/rib.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace millrace::sync {
 
-PrefixEntry* Rib::find(const Prefix& prefix) {
-    const auto found = table_.find(prefix);
-    return found == table_.end() ? nullptr : &found->second;
+const Route* Rib::route(const Prefix& prefix, const PrefixEntry& entry, size_t index) const {
+    if (!entry.several) {
+        return index == 0 && entry.route != RouteId{} ? &store_.get(entry.route) : nullptr;
+    }
+    return &get(several_.at(prefix)[index]);
 }
 
-const PrefixEntry* Rib::find(const Prefix& prefix) const {
-    const auto found = table_.find(prefix);
-    return found == table_.end() ? nullptr : &found->second;
+RouteStore::Note& Rib::note(const Prefix& prefix, const PrefixEntry& entry) {
+    return store_.note(entry.several ? several_.at(prefix).front().route : entry.route);
+}
+
+Rib::Routes& Rib::load(const Prefix& prefix, const PrefixEntry& entry) {
+    loaded_.clear();
+    if (entry.several) {
+        loaded_ = several_.at(prefix);
+    } else if (entry.route != RouteId{}) {
+        loaded_.push_back({.route = entry.route, .seen = entry.seen, .round = entry.round});
+    }
+    return loaded_;
+}
+
+void Rib::store(const Prefix& prefix, PrefixEntry& entry, const Routes& routes) {
+    if (routes.size() > 1) {
+        several_[prefix] = routes;
+        entry.several = true;
+        entry.route = RouteId{};
+        return;
+    }
+    if (entry.several) {
+        several_.erase(prefix);
+        entry.several = false;
+    }
+    const Held one = routes.empty() ? Held{} : routes.front();
+    entry.route = one.route;
+    entry.seen = one.seen;
+    entry.round = one.round;
 }
 
 void Rib::count_length(const Prefix& prefix, bool routed) {
@@ -21,61 +50,95 @@ void Rib::count_length(const Prefix& prefix, bool routed) {
     n = routed ? n + 1 : n - 1;
 }
 
-const PrefixEntry* Rib::longest_match(const IpAddress& address) const {
+std::optional<Prefix> Rib::longest_match(const IpAddress& address) const {
     const bool ipv4 = address.family == Family::ipv4;
     for (unsigned length = address_bits(address.family); length-- > 0;) {
         if ((ipv4 ? lengths4_.at(length) : lengths6_.at(length)) == 0) {
             continue;
         }
-        const PrefixEntry* entry = find(Prefix::make(address, length));
+        const Prefix prefix = Prefix::make(address, length);
+        const PrefixEntry* entry = find(prefix);
         if (entry != nullptr && entry->routed) {
-            return entry;
+            return prefix;
         }
     }
-    return nullptr;
+    return std::nullopt;
 }
 
-size_t Rib::uses(NexthopId id) const {
-    const auto found = nexthop_uses_.find(raw(id));
-    return found == nexthop_uses_.end() ? 0 : found->second;
-}
-
-void Rib::count(const Route& route, int change) {
-    if (route.nexthop == NexthopId{}) {
-        return;
+bool Rib::set_glean(const Prefix& prefix, PrefixEntry& entry, Ifindex glean) {
+    if (!entry.connected && glean == Ifindex{}) {
+        return false;
     }
-    size_t& n = nexthop_uses_[raw(route.nexthop)];
-    n = change > 0 ? n + 1 : n - 1;
-    if (n == 0) {
-        nexthop_uses_.erase(raw(route.nexthop));
+    entry.connected = glean != Ifindex{};
+    if (!entry.connected) {
+        gleans_.erase(prefix);
+        return true;
     }
+    return std::exchange(gleans_[prefix], glean) != glean;
 }
 
-void Rib::insert(Routes& routes, size_t index, Route route) {
-    count(route, 1);
-    routes.insert(routes.begin() + static_cast<ptrdiff_t>(index), std::move(route));
+Ifindex Rib::glean(const Prefix& prefix) const {
+    const auto found = gleans_.find(prefix);
+    return found == gleans_.end() ? Ifindex{} : found->second;
 }
 
-void Rib::assign(Routes& routes, size_t index, Route route) {
-    count(routes[index], -1);
-    count(route, 1);
-    routes[index] = std::move(route);
-}
-
-void Rib::erase(Routes& routes, size_t index) {
-    count(routes[index], -1);
-    routes.erase(routes.begin() + static_cast<ptrdiff_t>(index));
-}
-
-bool Rib::sweep(PrefixEntry& entry, uint32_t generation) {
+bool Rib::sweep(const Prefix& prefix, PrefixEntry& entry) {
+    if (!entry.several && (entry.route == RouteId{} || entry.seen == generation_)) {
+        return false;
+    }
+    Routes& routes = load(prefix, entry);
     bool changed = false;
-    for (size_t i = entry.routes.size(); i-- > 0;) {
-        if (entry.routes[i].seen != generation) {
-            erase(entry.routes, i);
+    for (size_t i = routes.size(); i-- > 0;) {
+        if (routes[i].seen != generation_) {
+            erase(routes, i);
             changed = true;
         }
     }
+    if (changed) {
+        store(prefix, entry, routes);
+    }
     return changed;
+}
+
+bool Rib::unseen(const Prefix& prefix, const PrefixEntry& entry) const {
+    if (!entry.several) {
+        return entry.route != RouteId{} && entry.seen != generation_;
+    }
+    const Routes& routes = several_.at(prefix);
+    return std::any_of(routes.begin(), routes.end(), [this](const Held& h) { return h.seen != generation_; });
+}
+
+void Rib::unsee(const Prefix& prefix, PrefixEntry& entry) {
+    entry.seen = 0;
+    if (entry.several) {
+        for (Held& held : several_.at(prefix)) {
+            held.seen = 0;
+        }
+    }
+}
+
+bool Rib::confirmed(const Prefix& prefix, const PrefixEntry& entry) const {
+    if (!entry.several) {
+        return entry.route == RouteId{} || entry.round == round_;
+    }
+    const Routes& routes = several_.at(prefix);
+    return std::all_of(routes.begin(), routes.end(), [this](const Held& h) { return h.round == round_; });
+}
+
+void Rib::insert(Routes& routes, size_t index, const Route& route) {
+    routes.insert(routes.begin() + static_cast<ptrdiff_t>(index),
+                  {.route = store_.hold(route), .seen = generation_, .round = round_});
+}
+
+void Rib::assign(Held& held, const Route& route) {
+    const RouteId before = held.route;
+    held = {.route = store_.hold(route), .seen = generation_, .round = round_};
+    store_.release(before);
+}
+
+void Rib::erase(Routes& routes, size_t index) {
+    store_.release(routes[index].route);
+    routes.erase(routes.begin() + static_cast<ptrdiff_t>(index));
 }
 
 }  // namespace millrace::sync

@@ -1,47 +1,42 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The kernel's main and local routing tables as one ordered table of prefixes, each with all its routes:
 // key = table, prefix, TOS, metric; several metrics side by side. Values only: nothing here knows the sink,
-// but for the place where a prefix keeps the group it points to. Control thread only.
+// but for the places where a prefix keeps its group and the mirror its marks. Control thread only.
+//
+// Made for a million prefixes: one with one route, as nearly all have, takes 16 bytes beside its key. What
+// few have (several routes, being connected) is kept apart.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <map>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "fib_sync/decode.hpp"
 #include "fib_sync/groups.hpp"
+#include "fib_sync/prefix_table.hpp"
+#include "fib_sync/route_store.hpp"
 
 namespace millrace::sync {
 
-struct Route {
-    bool local = false;  // of the local table, which the kernel looks up first
-    bool unsupported = false;
-    bool encapsulation = false;
-    uint8_t tos = 0;
-    uint8_t type = 0;        // RTN_*
-    uint8_t protocol = 0;    // RTPROT_*
-    uint8_t scope = 0;       // RT_SCOPE_*
-    uint8_t preference = 0;  // RTA_PREF
-    uint32_t metric = 0;
-    uint32_t rest = 0;  // RouteMessage::rest
-    uint32_t seen = 0;  // generation
-    NexthopId nexthop{};
-    std::vector<Path> paths;  // empty where nexthop is not 0: the object tells
-};
-
 struct PrefixEntry {
-    std::vector<Route> routes;       // local ones first, then by TOS (highest first), metric, kernel's order
-    Groups::Group* group = nullptr;  // what the sink has for the prefix; null = nothing
-    Ifindex glean{};                 // the interface that the prefix is connected to, for its hosts
-    bool routed = false;             // routes was not empty at the last commit
-    bool dirty = false;
+    RouteId route{};  // 0 = no route, or several
+    uint32_t seen = 0;
+    Groups::Handle group{};  // what the sink has for the prefix; 0 = nothing
+    uint8_t round = 0;
+    bool several : 1 = false;    // routes
+    bool routed : 1 = false;     // it had a route at its last commit
+    bool connected : 1 = false;  // Rib::glean is not 0
+    bool dirty : 1 = false;      // Mirror::mark
+    bool listed : 1 = false;
+
+    [[nodiscard]] bool has_route() const { return several || route != RouteId{}; }
 };
 
 class Rib {
   public:
-    using Table = std::map<Prefix, PrefixEntry>;
+    using Table = PrefixTable<PrefixEntry>;
 
     struct Change {
         bool changed = false;
@@ -49,41 +44,91 @@ class Rib {
         bool replaced = false;   // another route made place for this one
         bool ambiguous = false;  // ... one of several: which one was first then?
     };
-    // For messages of the main and local tables only. dump: the message is part of one; equal keys come in
-    // the kernel's order then.
-    Change apply(PrefixEntry& entry, const RouteMessage& message, uint32_t generation, bool dump);
-    // Removes the routes of another generation. True when there was one.
-    bool sweep(PrefixEntry& entry, uint32_t generation);
+    // For messages of the main and local tables only, to the entry of the message's prefix. dump: the message
+    // is part of one; equal keys come in the kernel's order then.
+    Change apply(PrefixEntry& entry, const RouteMessage& message, bool dump);
+    // Routes that apply() is told from now on are seen in this generation.
+    void set_generation(uint32_t generation) { generation_ = generation; }
+    // Removes the routes that were not seen in this generation. True when there was one.
+    bool sweep(const Prefix& prefix, PrefixEntry& entry);
+    // Is there one?
+    [[nodiscard]] bool unseen(const Prefix& prefix, const PrefixEntry& entry) const;
+    // None of its routes counts as seen any more.
+    void unsee(const Prefix& prefix, PrefixEntry& entry);
 
-    PrefixEntry& at(const Prefix& prefix) { return table_[prefix]; }
-    [[nodiscard]] PrefixEntry* find(const Prefix& prefix);
-    [[nodiscard]] const PrefixEntry* find(const Prefix& prefix) const;
+    // An audit compares the table with the kernel in rounds. Routes that come or change in a round count as
+    // confirmed in it.
+    void begin_round() { ++round_; }
+    // Is the message, of a dump, what the table holds, so that applying it would change nothing? Confirms the
+    // route then. False too where the table has no such route.
+    bool confirm(const RouteMessage& message);
+    // Is each of the routes confirmed in this round?
+    [[nodiscard]] bool confirmed(const Prefix& prefix, const PrefixEntry& entry) const;
+
+    PrefixEntry& at(const Prefix& prefix) { return table_.at(prefix); }
+    [[nodiscard]] PrefixEntry* find(const Prefix& prefix) { return table_.find(prefix); }
+    [[nodiscard]] const PrefixEntry* find(const Prefix& prefix) const { return table_.find(prefix); }
     void erase(const Prefix& prefix) { table_.erase(prefix); }
     [[nodiscard]] Table& table() { return table_; }
     [[nodiscard]] const Table& table() const { return table_; }
 
+    // The route in force and the one after it: local ones first, then by TOS (highest first), metric, and
+    // the kernel's order. nullptr = none. Good until the next apply.
+    [[nodiscard]] const Route* best(const Prefix& prefix, const PrefixEntry& entry) const {
+        return route(prefix, entry, 0);
+    }
+    [[nodiscard]] const Route* second(const Prefix& prefix, const PrefixEntry& entry) const {
+        return route(prefix, entry, 1);
+    }
+    // The mirror's note on the route in force, which there must be.
+    [[nodiscard]] RouteStore::Note& note(const Prefix& prefix, const PrefixEntry& entry);
+
     // To be told when an entry comes to have routes, or has none any more; keeps longest_match fast.
     void count_length(const Prefix& prefix, bool routed);
-    // The longest prefix with routes (at the last commit) that covers the address, its host prefix apart.
-    [[nodiscard]] const PrefixEntry* longest_match(const IpAddress& address) const;
+    // The longest prefix with routes (at its last commit) that covers the address, its host prefix apart.
+    [[nodiscard]] std::optional<Prefix> longest_match(const IpAddress& address) const;
 
-    // Routes with this nexthop id.
-    [[nodiscard]] size_t uses(NexthopId id) const;
+    // The interface that the prefix is connected to, for its hosts; 0 = none. True when it is another now.
+    bool set_glean(const Prefix& prefix, PrefixEntry& entry, Ifindex glean);
+    [[nodiscard]] Ifindex glean(const Prefix& prefix) const;
+
+    [[nodiscard]] const RouteStore& routes() const { return store_; }
 
   private:
-    using Routes = std::vector<Route>;
-    void count(const Route& route, int change);
-    Change add(Routes& routes, Route route, const RouteMessage& message);
-    Change add_dumped(Routes& routes, Route route);
-    Change add_ipv4(Routes& routes, size_t first, size_t last, Route route, const RouteMessage& message);
-    Change add_ipv6(Routes& routes, size_t first, size_t last, Route route, const RouteMessage& message);
+    struct Held {
+        RouteId route{};
+        uint32_t seen = 0;
+        uint8_t round = 0;
+    };
+    using Routes = std::vector<Held>;
+
+    [[nodiscard]] const Route* route(const Prefix& prefix, const PrefixEntry& entry, size_t index) const;
+    // The entry's routes, in a vector that the next call uses again; and back.
+    Routes& load(const Prefix& prefix, const PrefixEntry& entry);
+    void store(const Prefix& prefix, PrefixEntry& entry, const Routes& routes);
+
+    [[nodiscard]] const Route& get(const Held& held) const { return store_.get(held.route); }
+    Change add(Routes& routes, const Route& route, const RouteMessage& message);
+    Change add_dumped(Routes& routes, const Route& route);
+    Change add_ipv4(Routes& routes, size_t first, size_t last, const Route& route,
+                    const RouteMessage& message);
+    Change add_ipv6(Routes& routes, size_t first, size_t last, const Route& route,
+                    const RouteMessage& message);
     Change remove(Routes& routes, const Route& route, const RouteMessage& message);
-    void insert(Routes& routes, size_t index, Route route);
-    void assign(Routes& routes, size_t index, Route route);
+    bool refresh(Held& held, const Route& route);
+    bool join_paths(Held& held, const Route& more);
+    void insert(Routes& routes, size_t index, const Route& route);
+    void assign(Held& held, const Route& route);
     void erase(Routes& routes, size_t index);
 
     Table table_;
-    std::unordered_map<uint32_t, size_t> nexthop_uses_;
+    RouteStore store_;
+    std::unordered_map<Prefix, Routes> several_;
+    std::unordered_map<Prefix, Ifindex> gleans_;
+    Routes loaded_;
+    Route incoming_;  // of the message at hand; its paths keep their memory
+    uint32_t generation_ = 0;
+    uint8_t round_ = 0;
     std::array<size_t, 33> lengths4_{};  // prefixes of each length
     std::array<size_t, 129> lengths6_{};
 };

@@ -43,106 +43,148 @@ bool joins(const Route& r) {
            std::all_of(r.paths.begin(), r.paths.end(), [](const Path& p) { return p.gateway.has_value(); });
 }
 
-Route make_route(const RouteMessage& m, uint32_t generation) {
-    return {.local = m.table == local_table,
-            .unsupported = m.unsupported,
-            .encapsulation = m.encapsulation,
-            .tos = m.tos,
-            .type = m.type,
-            .protocol = m.protocol,
-            .scope = m.scope,
-            .preference = m.preference,
-            .metric = m.metric,
-            .rest = m.rest,
-            .seen = generation,
-            .nexthop = m.nexthop,
-            // Compatibility's expanded hops may be out of date: the id rules.
-            .paths = m.nexthop == NexthopId{} ? m.paths : std::vector<Path>{}};
+// Do both steer packets alike, and is each as good as the other to the kernel? Path flags other than
+// RTNH_F_DEAD come and go without a meaning.
+bool same(const Route& a, const Route& b) {
+    return identical(a, b) && a.preference == b.preference &&
+           std::equal(a.paths.begin(), a.paths.end(), b.paths.begin(),
+                      [](const Path& x, const Path& y) { return ((x.flags ^ y.flags) & RTNH_F_DEAD) == 0; });
 }
 
-// Adds the paths of more that into does not have. True when there was one.
-bool join_paths(Route& into, const Route& more) {
-    bool added = false;
-    for (const Path& p : more.paths) {
-        if (std::none_of(into.paths.begin(), into.paths.end(),
-                         [&](const Path& q) { return same_way(p, q); })) {
-            into.paths.push_back(p);
-            added = true;
-        }
+void set_route(Route& route, const RouteMessage& m) {
+    route.local = m.table == local_table;
+    route.unsupported = m.unsupported;
+    route.encapsulation = m.encapsulation;
+    route.tos = m.tos;
+    route.type = m.type;
+    route.protocol = m.protocol;
+    route.scope = m.scope;
+    route.preference = m.preference;
+    route.metric = m.metric;
+    route.rest = m.rest;
+    route.nexthop = m.nexthop;
+    route.paths.clear();
+    // Compatibility's expanded hops may be out of date: the id rules.
+    if (m.nexthop == NexthopId{}) {
+        route.paths.assign(m.paths.begin(), m.paths.end());
     }
-    return added;
-}
-
-// An equal route is announced anew: is anything different that matters?
-bool refresh(Route& old, Route&& route) {
-    const bool changed = old.paths != route.paths || old.preference != route.preference;
-    old = std::move(route);
-    return changed;
 }
 
 }  // namespace
 
-Rib::Change Rib::apply(PrefixEntry& entry, const RouteMessage& message, uint32_t generation, bool dump) {
-    Route route = make_route(message, generation);
-    if (message.removed) {
-        return remove(entry.routes, route, message);
+// An equal route is announced anew: is anything different that matters?
+bool Rib::refresh(Held& held, const Route& route) {
+    const Route& old = get(held);
+    if (old == route) {
+        held.seen = generation_;
+        held.round = round_;
+        return false;
     }
-    return dump ? add_dumped(entry.routes, std::move(route)) : add(entry.routes, std::move(route), message);
+    const bool changed = old.paths != route.paths || old.preference != route.preference;
+    assign(held, route);
+    return changed;
 }
 
-Rib::Change Rib::add_dumped(Routes& routes, Route route) {
+// Adds the paths of more that the route does not have. True when there was one.
+bool Rib::join_paths(Held& held, const Route& more) {
+    Route joined = get(held);
+    for (const Path& p : more.paths) {
+        if (std::none_of(joined.paths.begin(), joined.paths.end(),
+                         [&](const Path& q) { return same_way(p, q); })) {
+            joined.paths.push_back(p);
+        }
+    }
+    const bool added = joined.paths.size() != get(held).paths.size();
+    if (added) {
+        assign(held, joined);
+    }
+    return added;
+}
+
+Rib::Change Rib::apply(PrefixEntry& entry, const RouteMessage& message, bool dump) {
+    set_route(incoming_, message);
+    Routes& routes = load(message.prefix, entry);
+    Change change;
+    if (message.removed) {
+        change = remove(routes, incoming_, message);
+    } else if (dump) {
+        change = add_dumped(routes, incoming_);
+    } else {
+        change = add(routes, incoming_, message);
+    }
+    store(message.prefix, entry, routes);
+    return change;
+}
+
+bool Rib::confirm(const RouteMessage& message) {
+    PrefixEntry* entry = find(message.prefix);
+    if (entry == nullptr) {
+        return false;
+    }
+    set_route(incoming_, message);
+    Routes& routes = load(message.prefix, *entry);
+    for (Held& held : routes) {
+        if (key(get(held)) == key(incoming_) && same(get(held), incoming_)) {
+            held.round = round_;
+            store(message.prefix, *entry, routes);
+            return true;
+        }
+    }
+    return false;
+}
+
+Rib::Change Rib::add_dumped(Routes& routes, const Route& route) {
     // Those of this key that the dump has told so far come first, in its order; others await the sweep.
     size_t at = 0;
-    while (at < routes.size() && key(routes[at]) < key(route)) {
+    while (at < routes.size() && key(get(routes[at])) < key(route)) {
         ++at;
     }
-    for (; at < routes.size() && key(routes[at]) == key(route) && routes[at].seen == route.seen; ++at) {
-        if (identical(routes[at], route)) {
+    for (; at < routes.size() && key(get(routes[at])) == key(route) && routes[at].seen == generation_; ++at) {
+        if (identical(get(routes[at]), route)) {
             return {};
         }
     }
-    for (size_t i = at; i < routes.size() && key(routes[i]) == key(route); ++i) {
-        if (!identical(routes[i], route)) {
+    for (size_t i = at; i < routes.size() && key(get(routes[i])) == key(route); ++i) {
+        if (!identical(get(routes[i]), route)) {
             continue;
         }
         const bool moved = i != at;
         std::rotate(routes.begin() + static_cast<ptrdiff_t>(at), routes.begin() + static_cast<ptrdiff_t>(i),
                     routes.begin() + static_cast<ptrdiff_t>(i) + 1);
-        return {.changed = refresh(routes[at], std::move(route)) || moved};
+        return {.changed = refresh(routes[at], route) || moved};
     }
-    insert(routes, at, std::move(route));
+    insert(routes, at, route);
     return {.changed = true};
 }
 
-Rib::Change Rib::add(Routes& routes, Route route, const RouteMessage& message) {
+Rib::Change Rib::add(Routes& routes, const Route& route, const RouteMessage& message) {
     size_t first = 0;
-    while (first < routes.size() && key(routes[first]) < key(route)) {
+    while (first < routes.size() && key(get(routes[first])) < key(route)) {
         ++first;
     }
     size_t last = first;
-    while (last < routes.size() && key(routes[last]) == key(route)) {
+    while (last < routes.size() && key(get(routes[last])) == key(route)) {
         ++last;
     }
     if (message.exclusive && last > first) {
         // The kernel had none of this key: ours went without a message.
-        if (last - first == 1 && identical(routes[first], route)) {
-            return {.changed = refresh(routes[first], std::move(route))};
+        if (last - first == 1 && identical(get(routes[first]), route)) {
+            return {.changed = refresh(routes[first], route)};
         }
         while (last > first + 1) {
             erase(routes, --last);
         }
-        assign(routes, first, std::move(route));
+        assign(routes[first], route);
         return {.changed = true};
     }
-    return message.prefix.address.family == Family::ipv4
-               ? add_ipv4(routes, first, last, std::move(route), message)
-               : add_ipv6(routes, first, last, std::move(route), message);
+    return message.prefix.address.family == Family::ipv4 ? add_ipv4(routes, first, last, route, message)
+                                                         : add_ipv6(routes, first, last, route, message);
 }
 
-Rib::Change Rib::add_ipv4(Routes& routes, size_t first, size_t last, Route route,
+Rib::Change Rib::add_ipv4(Routes& routes, size_t first, size_t last, const Route& route,
                           const RouteMessage& message) {
     size_t twin = first;
-    while (twin < last && !identical(routes[twin], route)) {
+    while (twin < last && !identical(get(routes[twin]), route)) {
         ++twin;
     }
     if (message.replace && last > first) {
@@ -150,12 +192,12 @@ Rib::Change Rib::add_ipv4(Routes& routes, size_t first, size_t last, Route route
         // one of the others may be, brought back by an older message.
         const bool ambiguous = last - first > 1;
         if (twin == first) {
-            return {.changed = refresh(routes[first], std::move(route)), .ambiguous = ambiguous};
+            return {.changed = refresh(routes[first], route), .ambiguous = ambiguous};
         }
         if (twin < last) {
             erase(routes, twin);
         }
-        assign(routes, first, std::move(route));
+        assign(routes[first], route);
         return {.changed = true, .replaced = true, .ambiguous = ambiguous};
     }
     if (twin < last) {
@@ -166,29 +208,29 @@ Rib::Change Rib::add_ipv4(Routes& routes, size_t first, size_t last, Route route
                         routes.begin() + static_cast<ptrdiff_t>(twin) + 1);
             twin = first;
         }
-        return {.changed = refresh(routes[twin], std::move(route)) || moved};
+        return {.changed = refresh(routes[twin], route) || moved};
     }
     // Neither replace nor append: `ip route prepend`.
-    insert(routes, message.append ? last : first, std::move(route));
+    insert(routes, message.append ? last : first, route);
     return {.changed = true};
 }
 
-Rib::Change Rib::add_ipv6(Routes& routes, size_t first, size_t last, Route route,
+Rib::Change Rib::add_ipv6(Routes& routes, size_t first, size_t last, const Route& route,
                           const RouteMessage& message) {
     const bool joining = joins(route);
     size_t like = first;
-    while (like < last && joins(routes[like]) != joining) {
+    while (like < last && joins(get(routes[like])) != joining) {
         ++like;
     }
     if (message.replace && last > first) {
         const size_t target = like < last ? like : first;
         const bool several = last - first > 1;
-        if (identical(routes[target], route)) {
-            return {.changed = refresh(routes[target], std::move(route)), .ambiguous = several};
+        if (identical(get(routes[target]), route)) {
+            return {.changed = refresh(routes[target], route), .ambiguous = several};
         }
         // A multipath route that replaces one takes all others of the metric along, without a message.
         const bool takes_all = several && route.paths.size() > 1;
-        assign(routes, target, std::move(route));
+        assign(routes[target], route);
         return {.changed = true, .missing = takes_all, .replaced = true, .ambiguous = several};
     }
     if (joining && like < last) {
@@ -196,42 +238,45 @@ Rib::Change Rib::add_ipv6(Routes& routes, size_t first, size_t last, Route route
         if (route.paths.size() == 1 && message.append) {
             return {.changed = join_paths(routes[like], route)};
         }
-        const bool changed = !identical(routes[like], route);
-        const bool refreshed = refresh(routes[like], std::move(route));
+        const bool changed = !identical(get(routes[like]), route);
+        const bool refreshed = refresh(routes[like], route);
         return {.changed = changed || refreshed};
     }
     for (size_t i = first; i < last; ++i) {
-        if (identical(routes[i], route)) {
-            return {.changed = refresh(routes[i], std::move(route))};
+        if (identical(get(routes[i]), route)) {
+            return {.changed = refresh(routes[i], route)};
         }
     }
-    insert(routes, last, std::move(route));
+    insert(routes, last, route);
     return {.changed = true};
 }
 
 Rib::Change Rib::remove(Routes& routes, const Route& route, const RouteMessage& message) {
     bool same_key = false;
     for (size_t i = 0; i < routes.size(); ++i) {
-        if (key(routes[i]) != key(route)) {
+        if (key(get(routes[i])) != key(route)) {
             continue;
         }
         same_key = true;
-        if (identical(routes[i], route)) {
+        if (identical(get(routes[i]), route)) {
             erase(routes, i);
             return {.changed = true};
         }
     }
     if (message.prefix.address.family == Family::ipv6 && joins(route)) {
         for (size_t i = 0; i < routes.size(); ++i) {
-            if (key(routes[i]) != key(route) || !joins(routes[i])) {
+            if (key(get(routes[i])) != key(route) || !joins(get(routes[i]))) {
                 continue;
             }
-            const size_t gone = std::erase_if(routes[i].paths, [&](const Path& p) {
+            Route left = get(routes[i]);
+            const size_t gone = std::erase_if(left.paths, [&](const Path& p) {
                 return std::any_of(route.paths.begin(), route.paths.end(),
                                    [&](const Path& q) { return same_way(p, q); });
             });
-            if (routes[i].paths.empty()) {
+            if (left.paths.empty()) {
                 erase(routes, i);
+            } else if (gone != 0) {
+                assign(routes[i], left);
             }
             return {.changed = gone != 0, .missing = gone != route.paths.size()};
         }

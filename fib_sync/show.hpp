@@ -10,8 +10,10 @@
 
 namespace millrace::sync {
 
-// Prefixes in force in the fast path. Arguments: family = ipv4 | ipv6, prefix = one exact prefix.
+// Prefixes in force in the fast path; the arguments are parse_route_filter's.
 // {"family","prefix","outcome","reason","protocol","metric","nexthop_id","group","via":[...]}
+// With count = true, instead of them one row for each family that can match: {"family","routes"} and a number
+// for each outcome. At once, however long the table, unless it depends on prefixes or protocols.
 [[nodiscard]] RowOpener show_routes(const Mirror& mirror);
 
 // Groups in force. {"group","nexthop_id","outcome","reason","members":[...],"routes"}
@@ -21,7 +23,10 @@ namespace millrace::sync {
 // path: "managed" (the kernel, since we asked it to), "refreshed" (we do), null. Argument: family.
 [[nodiscard]] RowOpener show_neighbors(const Mirror& mirror, const NeighbourCare& care);
 
-// One row: the state, the counters of Statistics, and how much the mirror holds.
+// One row: the state, the counters of Statistics, and how much the mirror holds. "resync": the one under way,
+// {"reason","stage","done","expected" (null = not known),"running_ms"}, or null; "last_resync":
+// {"reason","duration_ms","ago_ms","told":{table: messages},"changed" (prefixes)}, or null.
+// "audit_progress": of the walk under way, {"what","done","total" (0 = not known)}, or null.
 [[nodiscard]] RowOpener show_sync(const FibSync& sync);
 
 }  // namespace millrace::sync

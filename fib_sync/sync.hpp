@@ -5,15 +5,22 @@
 // The kernel's notifications are not a complete stream: on link or carrier loss IPv4 routes and nexthop
 // objects vanish without one, and a full socket loses some. So a resync is a normal event: dump everything
 // while notifications queue, sweep what the dump did not tell, replay the queue. Forwarding goes on with the
-// old table meanwhile; link and neighbour messages take effect at once, also during a resync.
+// old table meanwhile; link, neighbour and nexthop messages take effect at once, also during a resync.
+//
+// A table of a million routes takes a second to sweep and to give to the sink. That goes in slices of a few
+// milliseconds: while busy(), call tick() as often as there is nothing else to do.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fib_sync/decode.hpp"
@@ -24,6 +31,7 @@ namespace millrace::sync {
 
 // In the order that they are asked for: what is referred to comes first.
 enum class DumpKind : uint8_t { links, addresses, neighbours, nexthops, routes4, routes6 };
+inline constexpr size_t dump_kinds = 6;
 [[nodiscard]] std::string_view name(DumpKind kind);
 
 class Transport {
@@ -40,10 +48,11 @@ class Transport {
 };
 
 enum class SyncState : uint8_t {
-    idle,     // not started
-    waiting,  // an attempt failed; the next one starts after the back-off
-    dumping,  // a resync is under way
-    synced,   // following notifications
+    idle,      // not started
+    waiting,   // an attempt failed; the next one starts after the back-off
+    dumping,   // a resync is under way
+    applying,  // it is told, and goes to the sink
+    synced,    // following notifications
 };
 [[nodiscard]] std::string_view name(SyncState state);
 
@@ -61,6 +70,20 @@ struct Statistics {
     uint64_t commits = 0;           // batches given to the sink
     uint64_t last_duration_ms = 0;  // of the last completed resync
     uint64_t last_resync_ms = 0;    // when it ended, on the caller's clock
+    std::array<uint64_t, dump_kinds> last_told{};  // by DumpKind: messages of its dumps
+    uint64_t last_changed = 0;                     // prefixes that it changed in the sink
+    std::string last_reason;                       // for it
+};
+
+// A resync that is under way, for those who watch it.
+struct Progress {
+    bool running = false;              // false: nothing below says anything
+    bool applying = false;             // the dumps are complete: what they told goes to the sink
+    DumpKind stage = DumpKind::links;  // before that: the table that is dumped
+    uint64_t done = 0;                 // messages of the stage; when applying, prefixes
+    uint64_t total = 0;       // as many as there were the last time, 0 = not known; when applying, exact
+    uint64_t began_ms = 0;    // on the caller's clock
+    std::string_view reason;  // why there is a resync; good until the next call on Sync
 };
 
 struct SyncOptions {
@@ -71,6 +94,7 @@ struct SyncOptions {
     uint64_t hold_ms = 5;               // removed routes wait so long for what replaces them: FRR 8.4 deletes
                                         // an IPv6 route and then adds the new one
     uint64_t dump_timeout_ms = 10'000;  // without a message of the dump under way
+    size_t slice = 2048;                // prefixes to commit, or messages to replay, at a time: 1 to 3 ms
 };
 
 class Sync {
@@ -85,7 +109,7 @@ class Sync {
     void notification(std::span<const std::byte> one_message, uint64_t now);
     void notification(Message message, uint64_t now);
     void end_batch(uint64_t now);
-    // The subscription lost messages.
+    // The subscription lost messages, and has been read to the end since: what it tells from now on is newer.
     void overrun(uint64_t now);
 
     void dump_message(std::span<const std::byte> one_message, uint64_t now);
@@ -95,13 +119,21 @@ class Sync {
     void dump_done(bool interrupted, uint64_t now);
     void dump_failed(const Error& error, uint64_t now);
 
+    // Somebody has seen that the mirror is not what the kernel has: a resync begins soon.
+    void request_resync(uint64_t now, std::string_view why) { schedule(now, why); }
+    // Is told each notification when it is applied; what a resync changes is not told.
+    void observe(std::function<void(const Message&)> observer) { observer_ = std::move(observer); }
+
     void tick(uint64_t now);
-    // When tick has something to do next.
+    // When tick has something to do next; 0 = at once.
     [[nodiscard]] std::optional<uint64_t> deadline() const;
+    // There is work that nothing has to be waited for.
+    [[nodiscard]] bool busy() const { return busy_; }
 
     [[nodiscard]] SyncState state() const { return state_; }
     [[nodiscard]] bool resync_pending() const { return resync_at_.has_value(); }
     [[nodiscard]] const Statistics& statistics() const { return statistics_; }
+    [[nodiscard]] Progress progress() const;
 
   private:
     struct NeighborTouched {
@@ -118,25 +150,52 @@ class Sync {
     void schedule(uint64_t now, std::string_view why);
     void watch(const Message& message, uint64_t now);
     void apply_live(const Message& message, uint64_t now);
-    void commit(uint64_t now);
+    void replay(const Message& message, uint64_t now);
+    bool replay_some(size_t& messages, uint64_t now);
+    void work(uint64_t now);
+    // Are notifications applied as they come?
+    [[nodiscard]] bool following() const {
+        return state_ == SyncState::synced || (state_ == SyncState::applying && step_ == Step::commit);
+    }
+    void say_progress(uint64_t now);
+    bool dump_ipv6_again(uint64_t now);
 
     Mirror& mirror_;
     Transport& transport_;
     SyncOptions options_;
+    std::function<void(const Message&)> observer_;
     Statistics statistics_;
     SyncState state_ = SyncState::idle;
     DumpKind stage_ = DumpKind::links;
+    std::array<uint64_t, dump_kinds> told_{};  // by DumpKind, in the resync under way
+    std::string reason_;                       // of the resync under way
+    std::string next_reason_ = "start";        // of the one to come
+
+    enum class Step : uint8_t { sweep, replay, commit };
+    Step step_ = Step::sweep;  // when applying
 
     std::vector<Message> queue_;
+    size_t replayed_ = 0;  // of the queue
+    size_t told_end_ = 0;  // ... up to here they may be older than the dump
+    // Dumps of IPv6 routes leave out some that have not changed, by the hundreds and without NLM_F_DUMP_INTR,
+    // when others change meanwhile (fib6_dump_table begins anew at the root, and skips as many as it had
+    // told). So what counts is what any of a few passes told, and without an undisturbed one nothing is
+    // swept.
+    unsigned passes6_ = 0;
+    bool disturbed6_ = false;  // an IPv6 route changed since the pass began
     // Told by a notification since the resync began: the dump may be older.
     std::set<Ifindex> touched_links_;
     std::set<NeighborTouched> touched_neighbours_;
+    std::set<NexthopId> touched_nexthops_;
 
     uint64_t backoff_ms_;
     uint64_t began_ = 0;
     uint64_t last_answer_ = 0;
     std::optional<uint64_t> resync_at_;
     std::optional<uint64_t> commit_at_;  // held back until
+    uint64_t said_ = 0;                  // when progress was last logged
+    uint64_t route_calls_ = 0;           // of the mirror, when the resync began
+    bool busy_ = false;
     bool uncommitted_ = false;
     bool removal_ = false;  // the batch removes routes
 };

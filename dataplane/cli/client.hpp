@@ -4,13 +4,11 @@
 
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "millrace/result.hpp"
 #include "millrace/rows.hpp"
-
-#include <fmt/core.h>
 
 namespace millrace::cli {
 
@@ -23,13 +21,15 @@ class Client {
     Client& operator=(const Client&) = delete;
     Client& operator=(Client&&) = delete;
 
-    // Calls row for each row as it comes. Error: the daemon's own words, or that it went away.
+    // Calls row for each row as it comes, with its text: one JSON object. Error: the daemon's own words, or
+    // that it went away.
     Status show(const std::string& what, const ShowArguments& arguments,
-                const std::function<void(const nlohmann::json&)>& row);
+                const std::function<void(std::string_view)>& row);
 
   private:
     Client(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
-    Result<std::string> read_line();
+    // Good until the next call.
+    Result<std::string_view> read_line();
     int fd_;
     std::string path_;
     std::string buffer_;

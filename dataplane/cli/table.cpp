@@ -37,8 +37,12 @@ Column number(std::string title, std::string key) {
 
 // "10.0.1.2 a0", "dev a0", several joined by ", ", with weights where they differ from 1.
 std::string via(const nlohmann::json& row, const std::string& key) {
+    const auto members = row.find(key);
+    if (members == row.end()) {
+        return "-";
+    }
     std::string out;
-    for (const auto& hop : row.value(key, nlohmann::json::array())) {
+    for (const auto& hop : *members) {
         out += out.empty() ? "" : ", ";
         const std::string interface = plain(hop["interface"]);
         out += hop["gateway"].is_null() ? "dev " + interface : plain(hop["gateway"]) + " " + interface;
@@ -68,6 +72,9 @@ const std::map<std::string, std::vector<Column>, std::less<>>& all_columns() {
           field("PROTO", "protocol"),
           number("METRIC", "metric"),
           hops("via")}},
+        {"count",
+         {field("FAMILY", "family"), number("ROUTES", "routes"), number("FORWARD", "forward"),
+          number("GLEAN", "glean"), number("PUNT", "punt"), number("DROP", "drop")}},
         {"nexthops",
          {number("GROUP", "group"),
           number("ID", "nexthop_id"),
@@ -91,17 +98,20 @@ const std::map<std::string, std::vector<Column>, std::less<>>& all_columns() {
           number("BYTES", "bytes"), field("", "text")}},
         {"counters",
          {field("PORT", "port"), field("REASON", "reason"), number("PACKETS", "packets"), field("", "text")}},
-        {"sync",
-         {field("STATE", "state"), number("RESYNCS", "resyncs"), number("OVERRUNS", "overruns"),
-          number("ERRORS", "decode_errors"), number("LAST ms", "last_duration_ms"),
-          number("PREFIXES", "prefixes"), number("NEIGHBORS", "neighbors"),
-          number("NEXTHOPS", "nexthop_objects"), number("ASKED", "neighbor_requests"),
-          number("REFUSED", "neighbor_requests_refused")}},
+        {"differences", {field("PREFIX", "subject"), field("WHERE", "where"), field("WHAT", "what")}},
     };
     return all;
 }
 
 }  // namespace
+
+std::string grouped(uint64_t number) {
+    std::string digits = std::to_string(number);
+    for (size_t at = digits.size(); at > 3; at -= 3) {
+        digits.insert(at - 3, ",");
+    }
+    return digits;
+}
 
 const std::vector<Column>* columns_of(const std::string& what) {
     const auto found = all_columns().find(what);

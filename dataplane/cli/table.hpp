@@ -32,7 +32,11 @@ class Table {
     std::vector<std::vector<std::string>> waiting_;
 };
 
-// What `millrace show` can show, and how. nullptr when there is no such thing.
+// 1,200,000
+std::string grouped(uint64_t number);
+
+// What `millrace show` shows as a table, and how; "count" is for `show routes --count`. nullptr when there is
+// no such table.
 const std::vector<Column>* columns_of(const std::string& what);
 
 }  // namespace millrace::cli

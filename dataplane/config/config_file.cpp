@@ -63,6 +63,18 @@ class Reader {
         };
     }
 
+    // A whole number is as good as one with a point.
+    auto real(std::string_view key, double& out, double low, double high) {
+        return [=, this, &out](const toml::node& node) {
+            const auto value = node.value<double>();
+            if (!value || !node.is_number() || *value < low || *value > high) {
+                mistake(node, fmt::format("{} must be a number from {} to {}", key, low, high));
+            } else {
+                out = *value;
+            }
+        };
+    }
+
     template <class T>
     auto power_of_two(std::string_view key, T& out, int64_t low, int64_t high) {
         return [=, this, &out](const toml::node& node) {
@@ -217,8 +229,8 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                   {{"mbufs", reader.number("sizes.mbufs", c.sizes.mbufs, 4096, 1 << 20)},
                    {"ring", reader.power_of_two("sizes.ring", c.sizes.ring, 64, 16384)},
                    {"punt_ring", reader.power_of_two("sizes.punt_ring", c.sizes.punt_ring, 32, 16384)},
-                   {"fib4_nodes", reader.number("sizes.fib4_nodes", c.sizes.fib4_nodes, 1, 1 << 23)},
-                   {"fib6_nodes", reader.number("sizes.fib6_nodes", c.sizes.fib6_nodes, 1, 1 << 23)},
+                   {"fib4_megabytes", reader.number("sizes.fib4_megabytes", c.sizes.fib4_megabytes, 1, 4096)},
+                   {"fib6_megabytes", reader.number("sizes.fib6_megabytes", c.sizes.fib6_megabytes, 1, 4096)},
                    {"groups", reader.number("sizes.groups", c.sizes.groups, 16, 1 << 20)},
                    {"adjacencies", reader.number("sizes.adjacencies", c.sizes.adjacencies, 16, 1 << 20)}});
           }},
@@ -241,6 +253,12 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                         read_l4_port(reader, n, c.keep.l4_ports);
                     })}});
           }},
+         {"sync",
+          [&](const toml::node& node) {
+              reader.table(node, "[sync]",
+                           {{"receive_buffer",
+                             reader.number("sync.receive_buffer", c.sync.receive_buffer, 4096, 1 << 30)}});
+          }},
          {"steering",
           [&](const toml::node& node) {
               reader.table(
@@ -248,6 +266,11 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                   {{"pin_root", reader.text("steering.pin_root", c.steering.pin_root)},
                    {"heartbeat_timeout_ms", reader.number("steering.heartbeat_timeout_ms",
                                                           c.steering.heartbeat_timeout_ms, 50, 10000)}});
+          }},
+         {"audit",
+          [&](const toml::node& node) {
+              reader.table(node, "[audit]",
+                           {{"cpu_percent", reader.real("audit.cpu_percent", c.audit.cpu_percent, 0, 100)}});
           }},
          {"control",
           [&](const toml::node& node) {

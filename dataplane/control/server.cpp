@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -16,8 +17,9 @@ namespace millrace::dataplane {
 
 namespace {
 
-constexpr size_t max_request = 65536;       // bytes of one line
-constexpr size_t output_watermark = 65536;  // rows are made while less than this waits to be sent
+constexpr size_t max_request = 65536;         // bytes of one line
+constexpr size_t output_watermark = 65536;    // rows are made while less than this waits to be sent
+constexpr std::chrono::milliseconds turn{2};  // ... and no longer than this: others wait for the loop
 
 Result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
@@ -179,7 +181,8 @@ void Server::begin(Client& client, const std::string& line) {
 
 void Server::produce(Client& client) {
     std::string row;
-    while (client.output.size() < output_watermark) {
+    const auto until = std::chrono::steady_clock::now() + turn;
+    while (client.output.size() < output_watermark && std::chrono::steady_clock::now() < until) {
         if (client.rows == nullptr) {
             const auto newline = client.input.find('\n');
             if (newline == std::string::npos) {
@@ -188,12 +191,19 @@ void Server::produce(Client& client) {
             const std::string line = client.input.substr(0, newline);
             client.input.erase(0, newline + 1);
             begin(client, line);
-        } else if (client.rows->next(row)) {
-            client.output += "{\"row\":" + row + "}\n";
-            ++client.row_count;
-        } else {
-            client.output += fmt::format("{{\"end\":{{\"rows\":{}}}}}\n", client.row_count);
-            client.rows.reset();
+            continue;
+        }
+        switch (client.rows->next(row)) {
+            case RowSource::Step::row:
+                client.output.append("{\"row\":").append(row).append("}\n");
+                ++client.row_count;
+                break;
+            case RowSource::Step::later:
+                return;  // the socket stays writable: the loop comes back when it has served the others
+            case RowSource::Step::end:
+                client.output += fmt::format("{{\"end\":{{\"rows\":{}}}}}\n", client.row_count);
+                client.rows.reset();
+                break;
         }
     }
 }

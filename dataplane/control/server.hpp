@@ -2,7 +2,7 @@
 // The daemon's end of the operator's socket. Newline-delimited JSON over a UNIX stream socket:
 //
 //   request   {"show": "routes", "arguments": {"family": "ipv4"}}
-//   answer    {"row": {...}}            any number of these
+//   answer    {"row":{...}}             any number of these; to the byte, but for what is in the row
 //             {"end": {"rows": 2}}      or {"error": "one line"} instead, at any point
 //
 // Requests of one connection are answered in order. Rows are made as the client takes them, so an answer of

@@ -20,6 +20,7 @@
 #include "dataplane/port/eal.hpp"
 #include "fib_sync/fib_sync.hpp"
 #include "fib_sync/show.hpp"
+#include "fib_sync/verify.hpp"
 
 using namespace millrace;
 using namespace millrace::dataplane;
@@ -34,6 +35,7 @@ constexpr auto drain_time =
 struct Options {
     std::string config = "/etc/millrace/millrace.toml";
     bool check = false;
+    bool debug_hooks = false;
 };
 
 int fatal(const Error& error) {
@@ -75,7 +77,13 @@ Result<std::vector<Tap>> make_taps(const Config& config) {
     return taps;
 }
 
-Status serve(const Config& config) {
+RowOpener refuse_plant() {
+    return [](const ShowArguments&) -> Result<std::unique_ptr<RowSource>> {
+        return fail("millraced was started without --debug-hooks");
+    };
+}
+
+Status serve(const Config& config, bool debug_hooks) {
     auto loop = EventLoop::create();
     if (!loop) {
         return tl::unexpected(loop.error());
@@ -159,7 +167,10 @@ Status serve(const Config& config) {
     for (const PortConfig& port : config.ports) {
         names.push_back(port.name);
     }
-    const auto sync = sync::FibSync::create(**tables, names);
+    sync::FibSync::Options sync_options;
+    sync_options.receive_buffer = config.sync.receive_buffer;
+    sync_options.audit.cpu_share = config.audit.cpu_percent / 100;
+    const auto sync = sync::FibSync::create(**tables, names, sync_options);
     if (!sync) {
         return tl::unexpected(sync.error());
     }
@@ -173,6 +184,13 @@ Status serve(const Config& config) {
     (*server)->add_show("nexthops", sync::show_nexthops((*sync)->mirror()));
     (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror(), (*sync)->neighbour_care()));
     (*server)->add_show("sync", sync::show_sync(**sync));
+
+    (*server)->add_show("verify", sync::verify(**sync));
+    (*server)->add_show("plant", debug_hooks ? sync::plant(**sync) : refuse_plant());
+    if (debug_hooks) {
+        spdlog::warn("--debug-hooks: whoever may use {} can make the fast path forward wrongly",
+                     config.control_socket);
+    }
 
     bool enabled = false;
     Status enabling;
@@ -193,6 +211,7 @@ Status serve(const Config& config) {
     for (auto added :
          {keep((*loop)->on_io((*sync)->event_fd(), EPOLLIN, [&](uint32_t) { (*sync)->on_event_readable(); })),
           keep((*loop)->on_io((*sync)->dump_fd(), EPOLLIN, [&](uint32_t) { (*sync)->on_dump_readable(); })),
+          keep((*loop)->on_io((*sync)->work_fd(), EPOLLIN, [&](uint32_t) { (*sync)->tick(); })),
           keep((*loop)->every(sync_tick_us,
                               [&] {
                                   (*sync)->tick();
@@ -240,6 +259,7 @@ int main(int argc, char** argv) {
     Options options;
     app.add_option("--config", options.config, "configuration file (TOML)")->capture_default_str();
     app.add_flag("--check", options.check, "check the configuration against this machine, and end");
+    app.add_flag("--debug-hooks", options.debug_hooks, "for drills: allow 'millrace debug plant'");
     app.set_version_flag("--version", MILLRACE_VERSION);
     app.footer(
         "Needs the classifier on each port first: millrace-steer attach PORT...\n"
@@ -264,6 +284,6 @@ int main(int argc, char** argv) {
                    config->workers.cores.size());
         return 0;
     }
-    const Status served = serve(*config);
+    const Status served = serve(*config, options.debug_hooks);
     return served ? 0 : fatal(served.error());
 }

@@ -16,13 +16,13 @@ namespace {
 class FewRows : public RowSource {
   public:
     explicit FewRows(std::vector<nlohmann::ordered_json> rows) : rows_(std::move(rows)) {}
-    bool next(std::string& row) override {
+    Step next(std::string& row) override {
         if (next_ == rows_.size()) {
-            return false;
+            return Step::end;
         }
         // Names of netdevs may be any bytes: what is not UTF-8 is replaced.
         row = rows_[next_++].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-        return true;
+        return Step::row;
     }
 
   private:

@@ -1,90 +1,229 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The FIB of one table and family (the caller keeps them apart): a multibit trie with a first stride of 16
-// bits and strides of 8 below. A lookup costs one load for prefixes up to /16, two up to /24, one more for
-// each further 8 bits.
+// The FIB of one table and family (the caller keeps them apart): a root, which takes an address's first bits
+// in one or two loads, and compressed nodes of 6 bits below; see trie_node.hpp. The shortest prefixes are
+// kept apart, in a table by the first bits for whatever finds nothing else: a default route that comes or
+// goes writes 64 words (IPv4) or 4096 (IPv6).
 //
-// One control thread changes it while any number of workers look up. An entry is one 32-bit word, a value or
-// the index of a child, and every change of an address's result is one store: a lookup finds the old or the
-// new value, never anything between. Nodes that were taken out are used again only after Quiescence says so.
+// IPv4: a root of 2^24 entries, as DIR-24-8 has it (Gupta, Lin and McKeown, INFOCOM 1998): up to /24 one
+// load. IPv6: the first 12 bits choose a block, the next 18 one of its entries: a /48 costs three steps
+// below. Blocks are given out as prefixes come, up to a number far above the dozen that a real table needs,
+// since each takes 1 MB; below the first 12 bits of later ones are nodes, and three steps more.
+//
+// One control thread changes it while any number of workers look up. A node is replaced as a whole or an
+// entry of it by one store: a lookup finds the old or the new result, never anything between. Nodes that were
+// taken out are used again only after Quiescence says so.
+//
+// When the memory limit is reached, what does not fit punts: the root entry above it is hidden behind "punt",
+// and shown again when all prefixes that did not fit are in. Slower meanwhile, never wrong.
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
+#include "dataplane/fib/key.hpp"
+#include "dataplane/fib/node_pool.hpp"
+#include "dataplane/fib/prefix_map.hpp"
 #include "dataplane/fib/quiescence.hpp"
 #include "dataplane/fib/shared.hpp"
+#include "dataplane/fib/trie_node.hpp"
 #include "millrace/types.hpp"
 
 namespace millrace::dataplane {
 
-// Values are 31 bits wide; 0 is what an address without a prefix finds.
+// Values are 23 bits wide; 0 is what an address without a prefix finds.
 class LpmTrie {
   public:
-    // max_nodes: limit of trie nodes of 1.3 kB each; they are touched as they are used.
-    LpmTrie(uint32_t max_nodes, Quiescence& quiescence);
+    static constexpr uint32_t max_value = trie::max_value;
 
-    [[nodiscard]] bool valid() const { return entries_.valid() && depths_.valid() && users_.valid(); }
+    enum class Lookup : uint8_t { scalar, avx512 };
+    static bool has_avx512();
 
-    // Control thread. Adds or replaces. false: the node limit is reached; the addresses of the prefix, and
-    // the others that share the node it would have needed, find 0 (punt) from then on: slower, never wrong.
+    // limit: bytes of nodes, which are touched as they are used; the root is beside them. lookup: avx512 only
+    // where the CPU has it.
+    LpmTrie(Family family, size_t limit, Quiescence& quiescence);
+
+    // While nobody looks up. avx512, where the CPU has it, is what a new trie uses.
+    void select(Lookup lookup) { avx512_ = lookup == Lookup::avx512; }
+
+    [[nodiscard]] bool valid() const { return first_.valid() && root_.valid() && pool_.valid(); }
+
+    // Control thread. Adds or replaces. false: the limit is reached; the prefix, and others that share its
+    // root entry, find 0 (punt) until there is room again.
     bool insert(const Prefix& prefix, uint32_t value);
     // Control thread. false when the prefix is not there.
     bool remove(const Prefix& prefix);
+    // Control thread, now and then: releases nodes whose grace period has ended, and takes in what did not
+    // fit before.
+    void settle();
 
-    [[nodiscard]] size_t size() const { return prefixes_.size(); }
-    [[nodiscard]] uint32_t nodes_in_use() const { return nodes_in_use_; }
-    // How often the node limit has turned a part of the address space into punt.
-    [[nodiscard]] uint64_t overflowed() const { return overflowed_; }
+    struct Usage {
+        size_t prefixes;
+        size_t root_bytes;   // of the root, as far as it may be in use
+        size_t node_bytes;   // in nodes that are in use or wait for the end of their grace period
+        size_t index_bytes;  // in what the control thread keeps beside them
+        size_t punting;      // root entries (IPv4 /24, IPv6 /30 or /12) that punt for want of room
+    };
+    [[nodiscard]] Usage usage() const;
 
-    // Any worker that is online. address: 4 or 16 bytes, network order.
-    [[nodiscard]] uint32_t lookup(const uint8_t* address) const {
-        uint32_t entry = load_shared(entries_[(static_cast<uint32_t>(address[0]) << 8) | address[1]]);
-        for (const uint8_t* byte = address + 2; (entry & child_flag) != 0; ++byte) {
-            entry = load_shared(entries_[node_base(entry & ~child_flag) + *byte]);
+    // Control thread. The value that the prefix itself was given.
+    [[nodiscard]] std::optional<uint32_t> find(const Prefix& prefix) const { return prefixes_.find(prefix); }
+    // Control thread. Calls visit(prefix, value) for about limit prefixes; cursors as in sink.hpp.
+    template <class Visit>
+    size_t scan(size_t cursor, size_t limit, const Visit& visit) const {
+        size_t visited = 0;
+        while (cursor < PrefixMap::segment_count && visited < limit) {
+            prefixes_.for_each(cursor++, [&](const Prefix& prefix, uint32_t value) {
+                visit(prefix, value);
+                ++visited;
+            });
         }
-        return entry;
+        return cursor < PrefixMap::segment_count ? cursor : 0;
     }
 
-    // Same for many addresses; the loads of different addresses overlap. out has as many elements.
-    void lookup_bulk(std::span<const uint8_t* const> addresses, uint32_t* out) const;
+    // Any worker that is online.
+    [[nodiscard]] uint32_t lookup(const IpAddress& address) const;
+    // Same for many addresses of the trie's family, IPv4 in host order; the loads of different addresses
+    // overlap. out has as many elements.
+    void lookup_bulk(std::span<const uint32_t> addresses, uint32_t* out) const;
+    void lookup_bulk(std::span<const Key> addresses, uint32_t* out) const;
 
   private:
-    static constexpr uint32_t child_flag = 1U << 31;
-    static constexpr unsigned root_bits = 16;
-    static constexpr unsigned node_bits = 8;
-    static constexpr size_t root_size = size_t{1} << root_bits;
-    static constexpr size_t node_size = size_t{1} << node_bits;
-    // Depth of an entry: length + 1 of the prefix that set it; 0 = none. This one can't be replaced.
-    static constexpr uint8_t pinned = 255;
+    static constexpr unsigned first_bits4 = 6;
+    static constexpr unsigned root_bits4 = 24;
+    static constexpr unsigned first_bits6 = 12;
+    static constexpr unsigned root_bits6 = 30;
+    static constexpr unsigned finish_bits6 = 60;  // up to here the upper half of an address is enough
+    static constexpr unsigned block_bits = root_bits6 - first_bits6;
+    static constexpr uint32_t max_blocks = 32;
+    static constexpr size_t lookups_at_once = 32;
 
-    static size_t node_base(uint32_t node) { return root_size + node * node_size; }
+    // By an address's first bits, in first_. IPv4: the leaf of the longest prefix that is not longer than
+    // those bits. IPv6: two words, before that leaf a block of the root, a node, or else what a trie's entry
+    // may be.
+    static constexpr uint32_t block_flag = 1U << 30;  // no leaf: those have shorter prefixes
+    static constexpr bool is_block(uint32_t entry) { return entry >> 30 == 1; }
+    // Where a block entry leads for an address.
+    static constexpr uint32_t in_block(uint32_t entry, uint64_t high) {
+        return ((entry & ~block_flag) << block_bits) +
+               (static_cast<uint32_t>(high >> (64 - root_bits6)) & ((1U << block_bits) - 1));
+    }
 
-    struct Cover {
-        uint32_t value = 0;
-        uint8_t depth = 0;
+    // Leaves whose depth is within a range become another one, wherever the prefix covers them.
+    struct Change {
+        Key key;
+        unsigned length;
+        uint32_t from;
+        uint32_t to;
+        uint32_t leaf;
+
+        [[nodiscard]] bool meant(uint32_t entry) const {
+            return trie::depth(entry) >= from && trie::depth(entry) <= to;
+        }
     };
-    [[nodiscard]] Cover cover_of(const Prefix& prefix) const;
-    std::optional<uint32_t> allocate_node(uint32_t fill, uint8_t depth);
-    void free_node(uint32_t node);
-    template <class Change>
-    void for_each_leaf(size_t first, size_t count, const Change& change);
-    void pin(size_t entry);
-    void collapse(size_t entry, uint32_t node, const Prefix& region);
+    // A root entry that punts, and what it will be.
+    struct Hidden {
+        uint32_t entry;
+        std::set<Prefix> missing;  // prefixes whose last change did not fit
+    };
+    // Root entries by number: first those of first_, then those of root_.
+    struct Range {
+        uint32_t first;
+        uint32_t count;
+    };
+    struct Retired {
+        uint32_t unit;
+        uint32_t words;
+    };
+    struct Batch {
+        uint64_t token;
+        std::vector<Retired> nodes;
+    };
+
+    [[nodiscard]] bool is_short(const Prefix& prefix) const { return prefix.length <= first_bits_; }
+    [[nodiscard]] Range range_of(const Key& key, unsigned length) const;
+    [[nodiscard]] uint32_t& root_entry(uint32_t number) {
+        return number < first_.size() ? first_[2 * size_t{number}] : root_[number - first_.size()];
+    }
+    [[nodiscard]] unsigned position_of(uint32_t number) const {
+        return number < first_.size() ? first_bits_ : root_bits_;
+    }
+    [[nodiscard]] Change change_for(const Prefix& prefix) const;
+    void open_block(const Key& key);
+    void change_short(const Change& change);
+    bool change_long(const Prefix& prefix, const Change& change);
+    bool change_root(uint32_t number, const Change& change);
+    std::optional<uint32_t> changed(uint32_t entry, unsigned position, const Change& change);
+    void prefetch_child(uint32_t entry) const;
+    std::optional<uint32_t> changed_below(uint32_t entry, unsigned position, const Change& change);
+    std::optional<uint32_t> changed_node(uint32_t entry, unsigned position, const Change& change);
+    std::optional<uint32_t> changed_slot(uint32_t entry, unsigned position, const Change& change);
+    std::optional<uint32_t> spliced(uint32_t entry, unsigned slot, uint32_t now);
+    std::optional<uint32_t> pack(uint32_t entry, uint64_t old_starts, const trie::Slots& slots);
+    void free_unpublished(uint32_t entry);
+    void retire(uint32_t entry);
+    void reclaim();
+    void heal();
+    bool heal_next(unsigned& left);
+    void retire_tree(uint32_t entry);
+    void rebuild_hidden();
+    void collect_missing();
+    // Up to lookups_at_once addresses.
+    void bulk(std::span<const uint32_t> addresses, uint32_t* out) const;
+    void bulk(std::span<const Key> addresses, uint32_t* out) const;
+    // Just as many.
+    void burst_avx512(const uint32_t* addresses, uint32_t* out) const;
+    void burst_avx512(const Key* addresses, uint32_t* out) const;
+    // Returns how many it has looked up: the last ones may not fill a burst.
+    template <class T>
+    size_t bursts_avx512(std::span<const T> addresses, uint32_t* out) const;
+    template <class T>
+    void lookup_all(std::span<const T> addresses, uint32_t* out) const;
+    // The leaves of short prefixes are not read at the same time as the trie. Had one changed between, an
+    // address could find what was never in force together. Then all is read again.
+    template <class Read>
+    void consistently(const Read& read) const {
+        uint64_t version = 0;
+        do {
+            version = load_shared(short_version_);
+            read();
+            std::atomic_thread_fence(std::memory_order_acquire);
+        } while (load_shared(short_version_) != version);
+    }
+    // The value, from an entry and the bits above it on.
+    [[nodiscard]] uint32_t finish(const Key& address, unsigned position, uint32_t entry,
+                                  uint32_t shorter) const;
+    [[nodiscard]] uint32_t shorter_of(uint32_t address) const {
+        return load_shared(first_[address >> (32 - first_bits4)]);
+    }
+    [[nodiscard]] uint32_t shorter_of(const Key& address) const {
+        return load_shared(first_[(address.high >> (64 - first_bits6) << 1) + 1]);
+    }
 
     Quiescence& quiescence_;
-    uint32_t max_nodes_;
-    ReservedArray<uint32_t> entries_;  // read by workers
-    ReservedArray<uint8_t> depths_;    // control thread only, beside entries_
-    ReservedArray<uint32_t> users_;    // control thread only: prefixes that end in or below a node
-    std::vector<uint32_t> free_nodes_;
-    uint32_t next_node_ = 0;
-    uint32_t nodes_in_use_ = 0;
-    uint64_t overflowed_ = 0;
-    std::unordered_map<Prefix, uint32_t> prefixes_;
-    std::array<uint32_t, 129> count_by_length_{};
+    bool avx512_;
+    unsigned first_bits_;
+    unsigned root_bits_;
+    // Read by workers.
+    ReservedArray<uint32_t> first_;
+    uint64_t short_version_ = 0;  // raised before a leaf in first_ changes
+    ReservedArray<uint32_t> root_;
+    NodePool pool_;
+    // Control thread only.
+    PrefixMap prefixes_;
+    uint32_t blocks_ = 0;
+    bool loose_ = false;                 // nodes may hold more entries than they need
+    std::map<uint32_t, Hidden> hidden_;  // by number of the root entry
+    uint32_t heal_next_ = 0;
+    uint64_t releases_at_failure_ = 0;
+    size_t size_at_failure_ = 0;                        // prefixes
+    size_t next_collected_ = PrefixMap::segment_count;  // segment of prefixes_; the end = all are
+    std::vector<Retired> open_;
+    std::deque<Batch> closed_;
 };
 
 }  // namespace millrace::dataplane

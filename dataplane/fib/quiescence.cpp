@@ -13,10 +13,10 @@ Quiescence::Quiescence(unsigned max_workers)
 
 void Quiescence::close_batch() {
     if (!open_.empty()) {
-        closed_.push_back({rte_rcu_qsbr_start(qsbr_.get()), std::move(open_)});
+        closed_.push_back({start(), std::move(open_)});
         open_.clear();
     }
-    while (!closed_.empty() && rte_rcu_qsbr_check(qsbr_.get(), closed_.front().token, false) == 1) {
+    while (!closed_.empty() && passed(closed_.front().token)) {
         for (const auto& release : closed_.front().releases) {
             release();
         }

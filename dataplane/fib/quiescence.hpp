@@ -25,6 +25,11 @@ class Quiescence {
     void offline(unsigned worker) { rte_rcu_qsbr_thread_offline(qsbr_.get(), worker); }
     void quiescent(unsigned worker) { rte_rcu_qsbr_quiescent(qsbr_.get(), worker); }
 
+    // Control thread, for those who keep a list of their own: what was out of reach before start() may be
+    // used again once passed() is true for its token.
+    uint64_t start() { return rte_rcu_qsbr_start(qsbr_.get()); }
+    [[nodiscard]] bool passed(uint64_t token) { return rte_rcu_qsbr_check(qsbr_.get(), token, false) == 1; }
+
     // Control thread. release runs on the control thread, in a later close_batch(), once no worker can hold
     // what it frees. It may be called between batches only.
     void retire(std::function<void()> release) { open_.push_back(std::move(release)); }

@@ -10,18 +10,18 @@ namespace millrace::dataplane {
 Result<std::unique_ptr<Tables>> Tables::create(const std::vector<PortConfig>& ports, const SizeConfig& sizes,
                                                unsigned max_workers) {
     std::unique_ptr<Tables> tables(new Tables(ports, sizes, max_workers));
-    if (!tables->fib4_.valid() || !tables->fib6_.valid() || !tables->groups_.valid() ||
+    if (!tables->fib4_.trie.valid() || !tables->fib6_.trie.valid() || !tables->groups_.valid() ||
         !tables->adjacencies_.valid()) {
         return fail(
-            "no address space for the tables; lower [sizes] fib4_nodes, fib6_nodes, groups, adjacencies");
+            "no address space for the tables; lower [sizes] fib4_megabytes, fib6_megabytes, groups, adjacencies");
     }
     return tables;
 }
 
 Tables::Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers)
     : quiescence_(max_workers),
-      fib4_(sizes.fib4_nodes, quiescence_),
-      fib6_(sizes.fib6_nodes, quiescence_),
+      fib4_{.trie{Family::ipv4, size_t{sizes.fib4_megabytes} << 20, quiescence_}},
+      fib6_{.trie{Family::ipv6, size_t{sizes.fib6_megabytes} << 20, quiescence_}},
       groups_(sizes.groups, quiescence_),
       adjacencies_(sizes.adjacencies, quiescence_),
       reverse_path_(ports.size(), ReversePath::off) {
@@ -200,22 +200,61 @@ void Tables::set_route(TableId table, const Prefix& prefix, GroupId group) {
     if (table != main_table) {
         return;  // one table today; the ingress interface will say which one is asked
     }
-    LpmTrie& trie = fib(prefix.address.family);
-    const uint64_t before = trie.overflowed();
-    if (!trie.insert(prefix, raw(group)) && trie.overflowed() != before) {
-        spdlog::error("{}: the FIB is full, its addresses are left to the kernel; raise [sizes] fib{}_nodes",
-                      prefix.text(), raw(prefix.address.family));
+    Fib& fib = fib_of(prefix.address.family);
+    if (!fib.trie.insert(prefix, raw(group)) && !fib.full) {
+        fib.full = true;
+        ++fib.alarms;
+        spdlog::error(
+            "the IPv{0} FIB is full: {1} and what lies around it are left to the kernel, others may "
+            "follow; raise [sizes] fib{0}_megabytes",
+            raw(prefix.address.family), prefix.text());
     }
 }
 
 void Tables::remove_route(TableId table, const Prefix& prefix) {
     if (table == main_table) {
-        fib(prefix.address.family).remove(prefix);
+        fib_of(prefix.address.family).trie.remove(prefix);
     }
+}
+
+std::optional<GroupId> Tables::find_route(TableId table, const Prefix& prefix) const {
+    const auto value = table == main_table ? fib_of(prefix.address.family).trie.find(prefix) : std::nullopt;
+    return value ? std::optional(GroupId{*value}) : std::nullopt;
+}
+
+GroupId Tables::lookup_route(TableId table, const IpAddress& address) const {
+    return table == main_table ? GroupId{fib_of(address.family).trie.lookup(address)} : no_route;
+}
+
+size_t Tables::route_count(TableId table, Family family) const {
+    return table == main_table ? fib_of(family).trie.usage().prefixes : 0;
+}
+
+size_t Tables::scan_routes(TableId table, Family family, size_t cursor, size_t limit,
+                           const std::function<void(const Prefix&, GroupId)>& visit) const {
+    if (table != main_table) {
+        return 0;
+    }
+    return fib_of(family).trie.scan(
+        cursor, limit, [&](const Prefix& prefix, uint32_t value) { visit(prefix, GroupId{value}); });
+}
+
+Tables::FibUsage Tables::fib_usage(Family family) const {
+    const Fib& fib = fib_of(family);
+    return {fib.trie.usage(), fib.alarms};
 }
 
 void Tables::commit() {
     quiescence_.close_batch();
+    for (const Family family : {Family::ipv4, Family::ipv6}) {
+        Fib& fib = fib_of(family);
+        fib.trie.settle();
+        if (const auto usage = fib.trie.usage(); fib.full && usage.punting == 0) {
+            fib.full = false;
+            spdlog::warn("the IPv{} FIB has room again: all {} routes are in it, in {:.1f} MB", raw(family),
+                         usage.prefixes, static_cast<double>(usage.node_bytes) / (1 << 20));
+        }
+    }
 }
 
 }  // namespace millrace::dataplane

@@ -56,11 +56,16 @@ class Tables final : public ForwardingSink {
     void destroy_group(GroupId id) override;
     void set_route(TableId table, const Prefix& prefix, GroupId group) override;
     void remove_route(TableId table, const Prefix& prefix) override;
+    [[nodiscard]] std::optional<GroupId> find_route(TableId table, const Prefix& prefix) const override;
+    [[nodiscard]] GroupId lookup_route(TableId table, const IpAddress& address) const override;
+    [[nodiscard]] size_t route_count(TableId table, Family family) const override;
+    size_t scan_routes(TableId table, Family family, size_t cursor, size_t limit,
+                       const std::function<void(const Prefix&, GroupId)>& visit) const override;
     void commit() override;
 
     // Workers.
-    [[nodiscard]] const LpmTrie& fib4() const { return fib4_; }
-    [[nodiscard]] const LpmTrie& fib6() const { return fib6_; }
+    [[nodiscard]] const LpmTrie& fib4() const { return fib4_.trie; }
+    [[nodiscard]] const LpmTrie& fib6() const { return fib6_.trie; }
     [[nodiscard]] const GroupTable& groups() const { return groups_; }
     [[nodiscard]] const AdjacencyTable& adjacencies() const { return adjacencies_; }
     // In force on what comes in on the port.
@@ -72,7 +77,19 @@ class Tables final : public ForwardingSink {
     // Control thread: the interface on a port, nullptr while the kernel has none.
     [[nodiscard]] const Interface* interface_of(PortId port) const;
 
+    // Control thread.
+    struct FibUsage {
+        LpmTrie::Usage now;
+        uint64_t alarms;  // how often the limit was reached while all was in the table before
+    };
+    [[nodiscard]] FibUsage fib_usage(Family family) const;
+
   private:
+    struct Fib {
+        LpmTrie trie;
+        bool full = false;  // said so, and not yet that there is room again
+        uint64_t alarms = 0;
+    };
     Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers);
     void publish(AdjacencyId id, const AdjacencyState& state);
     [[nodiscard]] Ways ways_of(const GroupState& state) const;
@@ -80,11 +97,12 @@ class Tables final : public ForwardingSink {
     void publish_all(Ifindex ifindex);
     // The port that carries an interface's frames; nullopt when there is none.
     [[nodiscard]] std::optional<PortId> port_of(const Interface& interface) const;
-    [[nodiscard]] LpmTrie& fib(Family family) { return family == Family::ipv4 ? fib4_ : fib6_; }
+    [[nodiscard]] Fib& fib_of(Family family) { return family == Family::ipv4 ? fib4_ : fib6_; }
+    [[nodiscard]] const Fib& fib_of(Family family) const { return family == Family::ipv4 ? fib4_ : fib6_; }
 
     Quiescence quiescence_;
-    LpmTrie fib4_;
-    LpmTrie fib6_;
+    Fib fib4_;
+    Fib fib6_;
     GroupTable groups_;
     AdjacencyTable adjacencies_;
     std::vector<ReversePath> reverse_path_;  // by PortId; read by workers

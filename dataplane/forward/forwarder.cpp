@@ -36,7 +36,8 @@ Reason check(const rte_mbuf* frame, IpPacket& packet) {
 struct Forwarder::Parsed {
     std::array<IpPacket, burst_size> packets;
     std::array<rte_mbuf*, burst_size> frames{};
-    std::array<const uint8_t*, burst_size> keys{};  // what is looked up
+    std::array<uint32_t, burst_size> keys4;  // what is looked up, where the packets are
+    std::array<Key, burst_size> keys6;
 };
 
 Forwarder::Forwarder(Tables& tables, std::vector<TxQueue> tx, std::vector<PuntRings> punt,
@@ -105,12 +106,12 @@ void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_va
 // RFC 3704, as fib_validate_source does it: the first count packets, all IPv4. Returns how many are left.
 unsigned Forwarder::filter_sources(Parsed& parsed, unsigned count, ReversePath filter) {
     const uint64_t wanted = filter == ReversePath::loose ? Ways::unicast : Ways::over(PortId{ingress_});
-    std::array<const uint8_t*, burst_size> sources;
+    std::array<uint32_t, burst_size> sources;
     std::array<uint32_t, burst_size> values;
     for (unsigned i = 0; i < count; ++i) {
-        sources[i] = parsed.keys[i] - ipv4_address;
+        sources[i] = read32(parsed.packets[i].destination - ipv4_address);
     }
-    tables_.fib4().lookup_bulk({sources.data(), count}, values.data());
+    tables_.fib4().lookup_bulk(std::span<const uint32_t>(sources).first(count), values.data());
     unsigned left = 0;
     for (unsigned i = 0; i < count; ++i) {
         const uint64_t ways = tables_.groups().ways(values[i]);
@@ -123,7 +124,7 @@ unsigned Forwarder::filter_sources(Parsed& parsed, unsigned count, ReversePath f
         }
         parsed.packets[left] = parsed.packets[i];
         parsed.frames[left] = parsed.frames[i];
-        parsed.keys[left++] = parsed.keys[i];
+        parsed.keys4[left++] = parsed.keys4[i];
     }
     return left;
 }
@@ -160,20 +161,24 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
         const unsigned slot = packet.is_ipv6 ? --v6 : v4++;
         parsed.packets[slot] = packet;
         parsed.frames[slot] = frame;
-        parsed.keys[slot] = packet.destination;
+        if (packet.is_ipv6) {
+            parsed.keys6[slot] = Key::from_bytes(packet.destination);
+        } else {
+            parsed.keys4[slot] = read32(packet.destination);
+        }
     }
     if (const ReversePath filter = tables_.reverse_path(ingress); filter != ReversePath::off && v4 > 0) {
         v4 = filter_sources(parsed, v4, filter);
     }
     std::array<uint32_t, burst_size> values;
     if (v4 > 0) {
-        tables_.fib4().lookup_bulk({parsed.keys.data(), v4}, values.data());
+        tables_.fib4().lookup_bulk(std::span<const uint32_t>(parsed.keys4).first(v4), values.data());
         for (unsigned i = 0; i < v4; ++i) {
             forward(parsed.frames[i], parsed.packets[i], values[i]);
         }
     }
     if (v6 < burst_size) {
-        tables_.fib6().lookup_bulk({parsed.keys.data() + v6, burst_size - v6}, values.data() + v6);
+        tables_.fib6().lookup_bulk(std::span<const Key>(parsed.keys6).subspan(v6), values.data() + v6);
         for (unsigned i = burst_size; i-- > v6;) {  // backwards is the order of arrival
             forward(parsed.frames[i], parsed.packets[i], values[i]);
         }

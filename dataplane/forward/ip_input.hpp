@@ -23,6 +23,12 @@ inline uint16_t read16(const uint8_t* p) {  // network order -> value
     return static_cast<uint16_t>((p[0] << 8) | p[1]);
 }
 
+inline uint32_t read32(const uint8_t* p) {  // network order -> value
+    uint32_t v = 0;
+    std::memcpy(&v, p, sizeof(v));
+    return ntohl(v);
+}
+
 // What the forwarder needs to know of a packet that passed its checks.
 struct IpPacket {
     const uint8_t* destination = nullptr;  // in the frame; 4 or 16 bytes

@@ -30,12 +30,12 @@ struct WorkerConfig {
 };
 
 struct SizeConfig {
-    uint32_t mbufs = 16384;        // packet buffers of 4096 bytes, shared by all ports
-    uint16_t ring = 2048;          // descriptors of each AF_XDP ring
-    uint16_t punt_ring = 512;      // packets of a port waiting for the kernel to carry on; as many to answer
-    uint32_t fib4_nodes = 262144;  // trie nodes of 1.3 kB, IPv4; memory is touched as it is used
-    uint32_t fib6_nodes = 524288;  // the same, IPv6
-    uint32_t groups = 65536;       // nexthop groups
+    uint32_t mbufs = 16384;         // packet buffers of 4096 bytes, shared by all ports
+    uint16_t ring = 2048;           // descriptors of each AF_XDP ring
+    uint16_t punt_ring = 512;       // packets of a port waiting for the kernel to carry on; as many to answer
+    uint32_t fib4_megabytes = 128;  // limit of the IPv4 FIB beside its root; memory is touched as it is used
+    uint32_t fib6_megabytes = 128;  // the same, IPv6
+    uint32_t groups = 65536;        // nexthop groups
     uint32_t adjacencies = 65536;
 };
 
@@ -52,9 +52,19 @@ struct KeepConfig {
     std::vector<std::pair<uint8_t, uint16_t>> l4_ports;  // {6 or 17, port}; source or destination
 };
 
+struct SyncConfig {
+    // Bytes of notifications that may wait in the kernel; what does not fit is lost, and costs a new dump.
+    uint32_t receive_buffer = 64U << 20;
+};
+
 struct SteeringConfig {
     std::string pin_root = MILLRACE_PIN_ROOT;
     uint32_t heartbeat_timeout_ms = 200;
+};
+
+// The comparison of kernel, mirror and fast path in the background.
+struct AuditConfig {
+    double cpu_percent = 1.0;  // of one core, at most; 0 = none, 100 = as fast as it goes
 };
 
 struct Config {
@@ -63,7 +73,9 @@ struct Config {
     SizeConfig sizes;
     PuntConfig punt;
     KeepConfig keep;
+    SyncConfig sync;
     SteeringConfig steering;
+    AuditConfig audit;
     std::string control_socket = "/run/millrace/millrace.sock";
     std::string log_level = "info";  // trace, debug, info, warn, error
 };

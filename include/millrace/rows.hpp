@@ -3,6 +3,7 @@
 // never held in memory as text.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,9 +17,13 @@ namespace millrace {
 class RowSource {
   public:
     virtual ~RowSource() = default;
-    // Sets row to the next JSON object (no newline in it) and returns true, or returns false at the end.
+    enum class Step : uint8_t {
+        row,    // row is the next JSON object; no newline in it
+        later,  // no row yet, and some milliseconds of work done: other work comes first
+        end,
+    };
     // Control thread; the table may change between two calls, a row is never shown half-changed.
-    virtual bool next(std::string& row) = 0;
+    virtual Step next(std::string& row) = 0;
 };
 
 // Parameters of a show request: names and values as the operator gave them.

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -91,6 +93,17 @@ class ForwardingSink {
     // One prefix, one group. set_route replaces. Both take effect for each single packet at once and whole.
     virtual void set_route(TableId table, const Prefix& prefix, GroupId group) = 0;
     virtual void remove_route(TableId table, const Prefix& prefix) = 0;
+
+    // Read-back, for the audit. What set_route() was last told for exactly this prefix, if it is still there.
+    [[nodiscard]] virtual std::optional<GroupId> find_route(TableId table, const Prefix& prefix) const = 0;
+    // What a packet to the address finds right now in the tables that workers read.
+    [[nodiscard]] virtual GroupId lookup_route(TableId table, const IpAddress& address) const = 0;
+    [[nodiscard]] virtual size_t route_count(TableId table, Family family) const = 0;
+    // Visits about limit prefixes from the cursor on, in any order, and returns the next cursor; the walk
+    // begins with 0 and has ended when 0 is returned. Routes may change between two calls, not in visit: the
+    // walk meets once each prefix that is there from its begin to its end.
+    virtual size_t scan_routes(TableId table, Family family, size_t cursor, size_t limit,
+                               const std::function<void(const Prefix&, GroupId)>& visit) const = 0;
 
     // All that must be left to the kernel beyond what the other calls say, in order and none twice; replaces
     // the last list. Egress ones are for information: set_adjacency tells.

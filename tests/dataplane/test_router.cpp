@@ -65,8 +65,8 @@ TestRouter::TestRouter(uint16_t tx_ring, uint16_t punt_ring) {
     punt_ = {make_ring(fmt::format("carry_on{}", instance), punt_ring),
              make_ring(fmt::format("answer{}", instance), punt_ring)};
     SizeConfig sizes;
-    sizes.fib4_nodes = 1024;
-    sizes.fib6_nodes = 1024;
+    sizes.fib4_megabytes = 1;
+    sizes.fib6_megabytes = 1;
     sizes.groups = 256;
     sizes.adjacencies = 256;
     tables_ = std::move(*Tables::create(configs, sizes, 1));

@@ -13,14 +13,33 @@ class Skip(Exception):
     """Raised in a case that cannot run here; the text says why."""
 
 
+class Stolen:
+    """CPU time that the hypervisor gives to others, from here on: threads stand still longer than a heartbeat may."""
+
+    SHARE = 0.02  # of all cores' time; with more, what needs the cores can't run here
+
+    def __init__(self):
+        self.begin, self.before = time.monotonic(), self._seconds()
+
+    @staticmethod
+    def _seconds():
+        with open("/proc/stat", encoding="ascii") as stat:
+            return int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+
+    def share(self):
+        return (self._seconds() - self.before) / (time.monotonic() - self.begin) / os.cpu_count()
+
+
 class Cases:
     def __init__(self, name):
         self.name = name
         self.results = []
 
     @contextlib.contextmanager
-    def case(self, title):
-        """Runs the body as one case: an exception fails it, and the next one runs all the same."""
+    def case(self, title, stolen=None):
+        """Runs the body as one case: an exception fails it, and the next one runs all the same.
+
+        stolen: for one that needs the cores. If they were taken meanwhile, it does not fail, it could not run."""
         begin = time.monotonic()
         result, why = "ok", ""
         try:
@@ -30,6 +49,8 @@ class Cases:
         except Exception as error:
             kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
             result, why = "fail", f"{kind}{error}" or "failed"
+            if stolen is not None and stolen.share() > stolen.SHARE:
+                result, why = "skip", f"the hypervisor took {stolen.share():.0%} of the CPU time; {why}"
         line = {"ok": f"ok {title}", "fail": f"FAIL {title}: {why}", "skip": f"skip {title}: {why}"}[result]
         print(line, flush=True)
         self.results.append({"name": f"{self.name}: {title}", "result": result, "why": why,

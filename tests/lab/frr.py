@@ -14,10 +14,12 @@ LIBDIR = pathlib.Path("/usr/lib/frr")
 class Frr:
     """The daemons of one router. -N gives configuration, sockets and pid files folders of their own."""
 
-    def __init__(self, netns, log_dir, daemons=("zebra", "staticd", "bgpd")):
+    def __init__(self, netns, log_dir, daemons=("zebra", "staticd", "bgpd"), options=None):
+        """options: {daemon: more of its command line}"""
         self.netns = netns
         self.name = netns.name
         self.daemons = daemons
+        self.options = options or {}
         self.log_dir = log_dir
         self.processes = {}
         self.etc = pathlib.Path("/etc/frr") / self.name
@@ -29,17 +31,36 @@ class Frr:
             shutil.chown(folder, "frr", "frr")
         (self.etc / "vtysh.conf").touch()
         for daemon in self.daemons:
-            log = open(self.log_dir / f"{self.name}-{daemon}.log", "w", encoding="utf-8")
-            with log:
-                # -P 0: no telnet port; in the foreground, so that the lab sees it end.
-                self.processes[daemon] = self.netns.popen(
-                    LIBDIR / daemon, "-N", self.name, "-P", "0", "--log", "stdout",
-                    stdout=log, stderr=subprocess.STDOUT)
-            # The others connect to zebra's zserv.api as they start.
-            if daemon == "zebra":
-                self._wait_for(daemon, self.run_dir / "zserv.api")
+            self._launch(daemon)
         for daemon in self.daemons:
             self._wait_for(daemon, self.run_dir / f"{daemon}.vty")
+
+    def _launch(self, daemon, *more):
+        log = open(self.log_dir / f"{self.name}-{daemon}.log", "a", encoding="utf-8")
+        with log:
+            # -P 0: no telnet port; in the foreground, so that the lab sees it end.
+            self.processes[daemon] = self.netns.popen(
+                LIBDIR / daemon, "-N", self.name, "-P", "0", "--log", "stdout", *self.options.get(daemon, ()), *more,
+                stdout=log, stderr=subprocess.STDOUT)
+        # The others connect to zebra's zserv.api as they start.
+        if daemon == "zebra":
+            self._wait_for(daemon, self.run_dir / "zserv.api")
+
+    def kill(self, daemon):
+        """kill -9; what it had opened stays behind."""
+        self.processes[daemon].kill()
+        self.processes[daemon].wait()
+        for path in (self.run_dir / f"{daemon}.vty", self.run_dir / "zserv.api" if daemon == "zebra" else None):
+            if path:
+                path.unlink(missing_ok=True)
+
+    def restart(self, daemon, config=""):
+        """Starts a daemon that was killed, with this configuration from the beginning."""
+        path = self.etc / f"{daemon}.conf"
+        path.write_text(config + "\n", encoding="utf-8")
+        shutil.chown(path, "frr", "frr")
+        self._launch(daemon, "-f", path)
+        self._wait_for(daemon, self.run_dir / f"{daemon}.vty")
 
     def _wait_for(self, daemon, path):
         def ready():

@@ -61,7 +61,8 @@ def main():
         if not inside or path.suffix != ".cpp" or path in work:
             continue
         object_name = re.search(r" -o (\S+)", entry["command"])[1]
-        value = stamp(root, build, entry, deps.get(object_name, []), version)
+        # What was never compiled there has no known includes: it is looked at each time.
+        value = stamp(root, build, entry, deps[object_name], version) if object_name in deps else None
         file = stamps / (str(path.relative_to(root)).replace("/", "%") + ".ok")
         if file.exists() and file.read_text() == value:
             clean += 1
@@ -73,7 +74,9 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, done in zip(work, pool.map(lambda p: tidy(build, p), work)):
             if done.returncode == 0:
-                work[path][0].write_text(work[path][1])
+                file, value = work[path]
+                if value is not None:
+                    file.write_text(value)
                 continue
             failed += 1
             print(done.stdout.strip() or done.stderr.strip(), flush=True)

@@ -4,7 +4,7 @@
 import sys
 import time
 
-from lab.cases import Cases, build_dir, expect
+from lab.cases import Cases, Stolen, build_dir, expect
 from lab.flood import Flood, PortMeter, icmp_errors
 from lab.netns import wait_until
 from lab.topology import HOST, PEER, SILENT, EdgeLab
@@ -66,11 +66,12 @@ def loses_nothing(lab, flooded):
 
 
 def under_flood(cases, lab):
-    with cases.case("without a flood, transit loses nothing"):
+    with cases.case("without a flood, transit loses nothing", stolen=Stolen()):
         result, _, _ = loses_nothing(lab, None)
         print(f"   {result['sent']} packets of transit, {result['lost']} lost end to end")
     for name, (source, destination, destinations) in FLOODS.items():
-        with cases.case(f"a flood {name}: BGP stays up, other transit loses nothing, the kernel gets the rate"):
+        with cases.case(f"a flood {name}: BGP stays up, other transit loses nothing, the kernel gets the rate",
+                        stolen=Stolen()):
             before = lab.sessions()
             flood = Flood(lab, source, destination, destinations, PPS)
             result, offered, moved = loses_nothing(lab, flood)
@@ -106,6 +107,7 @@ def errors_under(lab, sources, pps):
 
 def error_rates(cases, lab):
     """The kernel limits errors for each destination: sources that it does not know yet, each time."""
+    stolen = Stolen()
     most = int(lab.edge.run("sysctl", "-n", "net.ipv4.icmp_msgs_per_sec").stdout)
     flooded = errors_under(lab, ("10.64.64.0", "2001:db8:64::1:0"), PPS)
     fast = errors_under(lab, ("10.64.128.0", "2001:db8:64::2:0"), BELOW_RATE)
@@ -115,7 +117,7 @@ def error_rates(cases, lab):
     for version, flood, ours, theirs in zip((4, 6), flooded, fast, kernel):
         print(f"   IPv{version}, {SECONDS} s: {flood} errors under {PPS / 1e6:g} Mpps; under {BELOW_RATE} pps {ours} "
               f"with millrace, {theirs} by the kernel alone")
-        with cases.case(f"the ICMP errors are as many as the kernel's own, IPv{version}"):
+        with cases.case(f"the ICMP errors are as many as the kernel's own, IPv{version}", stolen=stolen):
             expect(redirected > 0 and theirs > 0, "nothing was compared")
             expect(0.8 * theirs <= ours <= 1.2 * theirs, f"{ours} errors, {theirs} by the kernel alone")
         with cases.case(f"a flood brings no more ICMP errors than the kernel's limit, IPv{version}"):

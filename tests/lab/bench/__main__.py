@@ -6,13 +6,13 @@ import pathlib
 import sys
 
 from ..netns import CommandError
-from . import forward
+from . import fib, forward, sync
 
-COMMANDS = {"forward": forward}
+COMMANDS = {"forward": forward, "fib": fib, "sync": sync}
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tests/bench", description="Measures the router on veths.")
+    parser = argparse.ArgumentParser(prog="tests/bench", description="Measures the router.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, module in COMMANDS.items():
         sub = commands.add_parser(name, help=module.__doc__.split("\n", maxsplit=1)[0],

@@ -8,12 +8,10 @@
 
 import contextlib
 import ipaddress
-import json
 import pathlib
-import socket
 
 from ..base import Lab
-from ..netns import CommandError, run, veth, wait_until
+from ..netns import run, veth, wait_until
 from ..router import Router
 from .wire import LINKS, Wire
 
@@ -183,24 +181,7 @@ class Twins(Lab):
         wait_until(seen, f"millrace shows the marker route {new}", seconds, 0.002)
 
     def ask(self, what, **arguments):
-        """Rows of `millrace show WHAT`, over the daemon's socket: a program for each would take too long."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as conversation:
-            conversation.settimeout(10)
-            conversation.connect(str(self.router.socket_path))
-            request = {"show": what, "arguments": {k: str(v) for k, v in arguments.items()}}
-            conversation.sendall(json.dumps(request).encode() + b"\n")
-            rows = []
-            with conversation.makefile("rb") as answers:
-                for line in answers:
-                    answer = json.loads(line)
-                    if "row" not in answer:
-                        break
-                    rows.append(answer["row"])
-                else:
-                    raise CommandError(f"millraced closed the connection: {self.router.log_tail()}")
-        if "error" in answer:
-            raise CommandError(f"show {what}: {answer['error']}")
-        return rows
+        return self.router.ask(what, **arguments)
 
     def counters(self):
         """{reason: packets} of the worker and of the classifier, which have no name in common."""

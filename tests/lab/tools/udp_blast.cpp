@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// udp-blast ADDRESS[/LENGTH] PORT PPS SECONDS SIZE: numbered UDP packets at a steady rate, prints {"sent":
-// N}. With a prefix, each packet goes to another address of it, in turn: a scan. The first eight bytes of the
-// payload are the number, from 0, in host order; udp-count reads them.
+// udp-blast ADDRESS[/LENGTH]|@FILE PORT PPS SECONDS SIZE: numbered UDP packets at a steady rate, prints
+// {"sent": N}. With a prefix, or a file of addresses, each packet goes to another address of it, in turn. The
+// first eight bytes of the payload are the number, from 0, in host order; udp-count reads them.
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -36,34 +37,42 @@ void sleep_until(uint64_t when) {
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr);
 }
 
-// Where packet number n goes: the address itself, or the nth of a prefix.
+// Where packet number n goes: the address itself, the nth of a prefix, or of a list, all of one family.
 class Target {
   public:
-    // text: ADDRESS or ADDRESS/LENGTH
+    // text: ADDRESS, ADDRESS/LENGTH or @FILE
     Target(std::string text, const char* port) {
+        if (text.starts_with('@')) {
+            std::ifstream file(text.substr(1));
+            for (std::string line; std::getline(file, line);) {
+                list_.push_back(resolve(line, port));
+            }
+            base_ = list_.empty() ? sockaddr_storage{} : list_.front();
+            return;
+        }
         const size_t slash = text.find('/');
         const unsigned long length = slash == text.npos ? 128 : std::strtoul(&text[slash + 1], nullptr, 10);
         text.resize(std::min(slash, text.size()));
-        addrinfo hints{};
-        hints.ai_socktype = SOCK_DGRAM;
-        hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-        addrinfo* found = nullptr;
-        if (getaddrinfo(text.c_str(), port, &hints, &found) != 0) {
-            return;
-        }
-        std::memcpy(&base_, found->ai_addr, found->ai_addrlen);
-        size_ = found->ai_addrlen;
-        freeaddrinfo(found);
+        base_ = resolve(text, port);
         const unsigned long bits = family() == AF_INET ? 32 : 128;
         if (slash != text.npos && length + 10 <= bits) {
             span_ = (1ULL << std::min(bits - length, 32UL)) - 2 * margin;
         }
     }
-    [[nodiscard]] bool valid() const { return size_ != 0; }
-    [[nodiscard]] bool is_prefix() const { return span_ != 0; }
+    [[nodiscard]] bool valid() const {
+        return family() != AF_UNSPEC && std::all_of(list_.begin(), list_.end(), [this](const auto& to) {
+                   return to.ss_family == family();
+               });
+    }
+    [[nodiscard]] bool several() const { return span_ != 0 || !list_.empty(); }
     [[nodiscard]] int family() const { return base_.ss_family; }
-    [[nodiscard]] socklen_t size() const { return size_; }
+    [[nodiscard]] socklen_t size() const {
+        return family() == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    }
     [[nodiscard]] sockaddr_storage of(uint64_t number) const {
+        if (!list_.empty()) {
+            return list_[number % list_.size()];
+        }
         sockaddr_storage to = base_;
         if (span_ != 0) {
             const auto host = static_cast<uint32_t>(margin + number % span_);
@@ -76,11 +85,25 @@ class Target {
     }
 
   private:
+    // AF_UNSPEC where text is no address.
+    static sockaddr_storage resolve(const std::string& text, const char* port) {
+        sockaddr_storage to{};
+        addrinfo hints{};
+        hints.ai_socktype = SOCK_DGRAM;
+        hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+        addrinfo* found = nullptr;
+        if (getaddrinfo(text.c_str(), port, &hints, &found) == 0) {
+            std::memcpy(&to, found->ai_addr, found->ai_addrlen);
+            freeaddrinfo(found);
+        }
+        return to;
+    }
+
     static constexpr uint64_t margin =
         256;  // addresses at either end that are left out: the router's, broadcast
     sockaddr_storage base_{};
-    socklen_t size_ = 0;
     uint64_t span_ = 0;
+    std::vector<sockaddr_storage> list_;
 };
 
 int open_socket(const Target& target) {
@@ -89,7 +112,7 @@ int open_socket(const Target& target) {
     }
     const int fd = socket(target.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0);
     const sockaddr_storage to = target.of(0);
-    if (fd < 0 || target.is_prefix() ||
+    if (fd < 0 || target.several() ||
         connect(fd, reinterpret_cast<const sockaddr*>(&to), target.size()) == 0) {
         return fd;
     }
@@ -100,7 +123,7 @@ int open_socket(const Target& target) {
 
 int main(int argc, char** argv) {
     if (argc != 6) {
-        std::fprintf(stderr, "usage: udp-blast ADDRESS[/LENGTH] PORT PPS SECONDS SIZE\n");
+        std::fprintf(stderr, "usage: udp-blast ADDRESS[/LENGTH]|@FILE PORT PPS SECONDS SIZE\n");
         return 2;
     }
     const auto pps = std::strtoull(argv[3], nullptr, 10);
@@ -121,7 +144,7 @@ int main(int argc, char** argv) {
         parts[i] = {&payload[i * size], size};
         messages[i].msg_hdr.msg_iov = &parts[i];
         messages[i].msg_hdr.msg_iovlen = 1;
-        if (target.is_prefix()) {
+        if (target.several()) {
             messages[i].msg_hdr.msg_name = &to[i];
             messages[i].msg_hdr.msg_namelen = target.size();
         }

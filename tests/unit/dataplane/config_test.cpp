@@ -22,6 +22,7 @@ TEST(Config, SmallestFileHasDefaults) {
     EXPECT_EQ(c->workers.cores, std::vector<uint16_t>{0});
     EXPECT_EQ(c->workers.idle, IdlePolicy::sleep);
     EXPECT_EQ(c->control_socket, Config{}.control_socket);
+    EXPECT_EQ(c->audit.cpu_percent, 1.0);
 }
 
 TEST(Config, EveryKey) {
@@ -41,12 +42,14 @@ idle_after_us = 10
 mbufs = 65536
 ring = 1024
 punt_ring = 256
-fib4_nodes = 1000
-fib6_nodes = 2000
+fib4_megabytes = 100
+fib6_megabytes = 200
 groups = 100
 adjacencies = 200
 [punt]
 rate = 5000
+[sync]
+receive_buffer = 8192
 [keep]
 prefixes = ["192.0.2.0/24", "2001:db8::/32"]
 protocols = ["ospf", 47]
@@ -54,6 +57,8 @@ l4_ports = ["tcp/179", "udp/500"]
 [steering]
 pin_root = "/sys/fs/bpf/x"
 heartbeat_timeout_ms = 300
+[audit]
+cpu_percent = 2.5
 [control]
 socket = "/run/x.sock"
 [log]
@@ -68,16 +73,18 @@ level = "debug"
     EXPECT_EQ(c->sizes.mbufs, 65536U);
     EXPECT_EQ(c->sizes.ring, 1024);
     EXPECT_EQ(c->sizes.punt_ring, 256);
-    EXPECT_EQ(c->sizes.fib4_nodes, 1000U);
-    EXPECT_EQ(c->sizes.fib6_nodes, 2000U);
+    EXPECT_EQ(c->sizes.fib4_megabytes, 100U);
+    EXPECT_EQ(c->sizes.fib6_megabytes, 200U);
     EXPECT_EQ(c->sizes.groups, 100U);
     EXPECT_EQ(c->sizes.adjacencies, 200U);
     EXPECT_EQ(c->punt.rate, 5000U);
+    EXPECT_EQ(c->sync.receive_buffer, 8192U);
     EXPECT_EQ(c->keep.prefixes[1].text(), "2001:db8::/32");
     EXPECT_EQ(c->keep.protocols, (std::vector<uint8_t>{89, 47}));
     EXPECT_EQ(c->keep.l4_ports, (std::vector<std::pair<uint8_t, uint16_t>>{{6, 179}, {17, 500}}));
     EXPECT_EQ(c->steering.pin_root, "/sys/fs/bpf/x");
     EXPECT_EQ(c->steering.heartbeat_timeout_ms, 300U);
+    EXPECT_EQ(c->audit.cpu_percent, 2.5);
     EXPECT_EQ(c->control_socket, "/run/x.sock");
     EXPECT_EQ(c->log_level, "debug");
 }
@@ -124,6 +131,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"ProtocolRange", std::string(port) + "[keep]\nprotocols = [256]\n", "keep.protocols"},
         Mistake{"L4Port", std::string(port) + "[keep]\nl4_ports = [\"tcp/65536\"]\n", "keep.l4_ports"},
         Mistake{"L4PortKind", std::string(port) + "[keep]\nl4_ports = [\"sctp/1\"]\n", "keep.l4_ports"},
+        Mistake{"AuditMoreThanACore", std::string(port) + "[audit]\ncpu_percent = 101\n", "from 0 to 100"},
+        Mistake{"AuditNoNumber", std::string(port) + "[audit]\ncpu_percent = \"1\"\n", "must be a number"},
         Mistake{"HeartbeatTooShort", std::string(port) + "[steering]\nheartbeat_timeout_ms = 10\n",
                 "from 50"},
         Mistake{"RelativePath", std::string(port) + "[control]\nsocket = \"x\"\n", "absolute"},

@@ -10,8 +10,8 @@ class TablesTest : public testing::Test {
   protected:
     void SetUp() override {
         SizeConfig sizes;
-        sizes.fib4_nodes = 64;
-        sizes.fib6_nodes = 64;
+        sizes.fib4_megabytes = 1;
+        sizes.fib6_megabytes = 1;
         sizes.groups = 16;
         sizes.adjacencies = 16;
         auto made = Tables::create({{.name = "p0"}, {.name = "p1"}}, sizes, 1);
@@ -100,13 +100,51 @@ TEST_F(TablesTest, RoutesOfOtherTablesAreNotMixedIn) {
     const auto prefix = Prefix::parse("198.51.100.0/24").value();
     const auto address = IpAddress::parse("198.51.100.1").value();
     tables->set_route(TableId{100}, prefix, group);
-    EXPECT_EQ(tables->fib4().lookup(address.bytes.data()), 0U);
+    EXPECT_EQ(tables->fib4().lookup(address), 0U);
     tables->set_route(main_table, prefix, group);
-    EXPECT_EQ(tables->fib4().lookup(address.bytes.data()), raw(group));
+    EXPECT_EQ(tables->fib4().lookup(address), raw(group));
     tables->remove_route(TableId{100}, prefix);
-    EXPECT_EQ(tables->fib4().lookup(address.bytes.data()), raw(group));
+    EXPECT_EQ(tables->fib4().lookup(address), raw(group));
     tables->remove_route(main_table, prefix);
-    EXPECT_EQ(tables->fib4().lookup(address.bytes.data()), 0U);
+    EXPECT_EQ(tables->fib4().lookup(address), 0U);
+}
+
+TEST_F(TablesTest, RoutesReadBack) {
+    const GroupId one = tables->create_group();
+    const GroupId other = tables->create_group();
+    std::map<Prefix, GroupId> told;
+    for (uint32_t i = 0; i < 5000; ++i) {
+        const IpAddress a{Family::ipv4, {10, static_cast<uint8_t>(i / 200), static_cast<uint8_t>(i), 0}};
+        told[Prefix::make(a, 16 + i % 9)] = i % 2 == 0 ? one : other;
+    }
+    for (const auto& [prefix, group] : told) {
+        tables->set_route(main_table, prefix, group);
+    }
+    tables->set_route(main_table, Prefix::parse("2001:db8::/32").value(), other);
+    std::map<Prefix, GroupId> found;
+    size_t cursor = 0;
+    size_t calls = 0;
+    do {
+        size_t visited = 0;
+        cursor = tables->scan_routes(main_table, Family::ipv4, cursor, 100, [&](const Prefix& p, GroupId g) {
+            EXPECT_TRUE(found.emplace(p, g).second) << p.text() << " twice";
+            ++visited;
+        });
+        EXPECT_LT(visited, 200U);
+        ++calls;
+    } while (cursor != 0);
+    EXPECT_EQ(found, told);
+    EXPECT_GT(calls, 10U);
+    EXPECT_EQ(tables->route_count(main_table, Family::ipv4), told.size());
+    EXPECT_EQ(tables->route_count(main_table, Family::ipv6), 1U);
+    EXPECT_EQ(tables->route_count(TableId{100}, Family::ipv4), 0U);
+    EXPECT_EQ(tables->fib_usage(Family::ipv6).now.prefixes, 1U);
+    const auto prefix = Prefix::parse("2001:db8::/32").value();
+    EXPECT_EQ(tables->find_route(main_table, prefix), other);
+    EXPECT_EQ(tables->find_route(TableId{100}, prefix), std::nullopt);
+    EXPECT_EQ(tables->find_route(main_table, Prefix::parse("2001:db8::/33").value()), std::nullopt);
+    EXPECT_EQ(tables->lookup_route(main_table, IpAddress::parse("2001:db8::1").value()), other);
+    EXPECT_EQ(tables->lookup_route(main_table, IpAddress::parse("2001:db9::1").value()), no_route);
 }
 
 TEST_F(TablesTest, ManyReplacementsWithinOneBatchEndInPuntOrTheLastState) {

@@ -6,6 +6,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
@@ -109,6 +110,39 @@ class RecordingSink : public ForwardingSink {
         }
         --users_[old->second];
         routes.erase(old);
+    }
+    [[nodiscard]] std::optional<GroupId> find_route(TableId table, const Prefix& prefix) const override {
+        const auto route = routes.find(prefix);
+        return table != main_table || route == routes.end() ? std::nullopt : std::optional(route->second);
+    }
+    [[nodiscard]] GroupId lookup_route(TableId table, const IpAddress& address) const override {
+        for (unsigned length = address_bits(address.family) + 1; length-- > 0;) {
+            if (const auto group = find_route(table, Prefix::make(address, length))) {
+                return *group;
+            }
+        }
+        return no_route;
+    }
+    [[nodiscard]] size_t route_count(TableId table, Family family) const override {
+        return static_cast<size_t>(std::count_if(routes.begin(), routes.end(), [&](const auto& route) {
+            return table == main_table && route.first.address.family == family;
+        }));
+    }
+    size_t scan_routes(TableId table, Family family, size_t cursor, size_t limit,
+                       const std::function<void(const Prefix&, GroupId)>& visit) const override {
+        // The cursor is the next prefix's number. A route that goes while the walk is on hides another from
+        // it.
+        size_t number = 0;
+        for (const auto& [prefix, group] : routes) {
+            if (table != main_table || prefix.address.family != family || number++ < cursor) {
+                continue;
+            }
+            if (number > cursor + limit) {
+                return cursor + limit;
+            }
+            visit(prefix, group);
+        }
+        return 0;
     }
     void set_keeps(std::span<const Keep> all) override {
         log(fmt::format("set_keeps {}", all.size()));

@@ -103,6 +103,7 @@ TEST_F(SyncTest, QueuedNotificationsAreReplayed) {
     tell(removed(ten_));
     tell(six_);
     answer();
+    answer();
     EXPECT_EQ(sink_.outcome("10.0.0.0/8"), "none");
     EXPECT_NE(sink_.outcome("2001:db8::/32"), "none");
     EXPECT_EQ(sink_.commits, 1U);
@@ -205,6 +206,70 @@ TEST_F(SyncTest, OverrunWhileDumpingStartsOverWithBackOff) {
     pass(20);
     answer(true);
     EXPECT_EQ(sync_.deadline(), now_ + 10) << "the back-off began anew";
+}
+
+// What Linux does: a dump of IPv6 routes leaves out quiet ones while others change, and does not say so.
+TEST_F(SyncTest, DisturbedDumpOfIpv6RoutesIsRepeated) {
+    kernel_ = {link(e0, "e0"), link(e1, "e1"), six_};
+    sync_.start(now_);
+    answer_all();
+    ASSERT_NE(sink_.outcome("2001:db8::/32"), "none");
+    const RouteMessage other = route("2001:db8:1::/48", {via("fe80::1", e0)}, 1024);
+
+    // Left out of the first pass only.
+    sync_.request_resync(now_, "test");
+    pass(options_.coalesce_ms);
+    answer_up_to(DumpKind::routes6);
+    tell(other);
+    tell(removed(other));
+    kernel_.pop_back();
+    answer();
+    EXPECT_EQ(sync_.state(), SyncState::dumping);
+    kernel_.push_back(six_);
+    answer();
+    EXPECT_EQ(sync_.state(), SyncState::synced);
+    EXPECT_NE(sink_.outcome("2001:db8::/32"), "none");
+    EXPECT_EQ(sink_.outcome("2001:db8:1::/48"), "none");
+    EXPECT_FALSE(sync_.resync_pending());
+
+    // Left out of all, while there is no undisturbed one: kept, and looked at again.
+    kernel_.pop_back();
+    sync_.request_resync(now_, "test");
+    pass(options_.coalesce_ms);
+    answer_up_to(DumpKind::routes6);
+    for (int i = 0; i < 3; ++i) {
+        tell(other);
+        answer();
+    }
+    EXPECT_EQ(sync_.state(), SyncState::synced);
+    EXPECT_NE(sink_.outcome("2001:db8::/32"), "none");
+    EXPECT_NE(sink_.outcome("2001:db8:1::/48"), "none");
+    ASSERT_TRUE(sync_.resync_pending());
+
+    // It was gone indeed.
+    kernel_.push_back(other);
+    pass(options_.coalesce_ms);
+    answer_all();
+    EXPECT_EQ(sink_.outcome("2001:db8::/32"), "none");
+    EXPECT_NE(sink_.outcome("2001:db8:1::/48"), "none");
+    EXPECT_FALSE(sync_.resync_pending());
+}
+
+// A route that changed between two passes is what the later one tells.
+TEST_F(SyncTest, RouteChangedBetweenPassesIsToldOnce) {
+    kernel_.push_back(six_);
+    sync_.start(now_);
+    answer_up_to(DumpKind::routes6);
+    RouteMessage moved = route("2001:db8::/32", {via("fe80::2", e1)}, 1024);
+    kernel_.back() = moved;
+    moved.replace = true;
+    sync_.dump_message(Message(six_), now_);
+    tell(moved);
+    sync_.dump_done(false, now_);
+    answer();
+    EXPECT_EQ(sync_.state(), SyncState::synced);
+    EXPECT_EQ(sync_.statistics().doubts, 0U);
+    EXPECT_EQ(sink_.outcome("2001:db8::/32"), "forward 11:punt_no_neighbour*1");
 }
 
 TEST_F(SyncTest, InterruptedDumpStartsOver) {

@@ -6,6 +6,7 @@ import ipaddress
 
 from ... import frames as f
 from ...cases import expect
+from ...netns import wait_until
 from ..exchange import forwarded, icmp_error, transit
 from ..table import row
 from ..twins import address, behind, host_mac
@@ -62,8 +63,16 @@ def unresolved(lab, v, host):
 
 
 def answers(lab, v, host):
+    """The host is there. What the kernels asked before, and nobody answered, has been given up when this returns: it
+    would take along what waits for it by then."""
+    to = address("p1", v, host)
     for twin in lab.twins.twins.values():
-        twin.wire.hosts["w1", ipaddress.ip_address(address("p1", v, host)).packed] = host_mac("p1", host)
+        twin.wire.hosts["w1", ipaddress.ip_address(to).packed] = host_mac("p1", host)
+
+    def asks():
+        return any("INCOMPLETE" in entry.get("state", ()) for twin in lab.twins.twins.values()
+                   for entry in twin.netns.ip_json("neigh", "show", "to", to, "dev", "p1"))
+    wait_until(lambda: not asks(), f"no kernel asks for {to} any more")
 
 
 def silent(lab):
