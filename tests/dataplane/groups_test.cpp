@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "tests/dataplane/test_router.hpp"
 
@@ -186,6 +187,100 @@ TEST(Ecmp, Ipv6FragmentsOfADatagramTakeOnePath) {
         const auto hops = hops_of(router, fragments);
         ASSERT_EQ(hops[0], hops[1]) << f;
         ASSERT_EQ(hops[0], hops[2]) << f;
+    }
+}
+
+// A flow of TCP, UDP or ICMP echo from a client to a service behind the group, IPv4 or IPv6; back: its
+// answers.
+Frame& add_flow(Frame& frame, bool v6, uint16_t client, Protocol protocol, bool back) {
+    if (v6) {
+        Ipv6 h;
+        h.source.bytes[15] = static_cast<uint8_t>(client);
+        frame.ipv6(back ? Ipv6{.source = h.destination, .destination = h.source} : h);
+    } else {
+        Ipv4 h;
+        h.source.bytes[3] = static_cast<uint8_t>(client);
+        frame.ipv4(back ? Ipv4{.source = h.destination, .destination = h.source, .dont_fragment = true} : h);
+    }
+    const auto port = static_cast<uint16_t>(1024 + client);
+    switch (protocol) {
+        case Protocol::tcp:
+            return frame.tcp(back ? Tcp{.source = 443, .destination = port}
+                                  : Tcp{.source = port, .destination = 443});
+        case Protocol::udp:
+            return frame.udp(back ? Udp{.source = 53, .destination = port}
+                                  : Udp{.source = port, .destination = 53});
+        default:
+            return frame.icmp({.type = static_cast<uint8_t>(v6 ? (back ? 129 : 128) : (back ? 0 : 8))});
+    }
+}
+
+// From a router on the way, to the service, about a packet of the flow; quoted: bytes of that.
+Bytes error_about(bool v6, uint8_t type, const Bytes& packet, size_t quoted) {
+    Frame frame;
+    frame.ethernet({.destination = port_mac(0)});
+    if (v6) {
+        frame.ipv6({.source = address("2001:db8:77::7")}).icmp({.type = type, .rest = 1280});
+    } else {
+        frame.ipv4({.source = address("203.0.113.7")}).icmp({.type = type, .rest = 576});
+    }
+    const size_t end = std::min(packet.size(), quoted);
+    return frame.payload(Bytes(packet.begin(), packet.begin() + static_cast<ptrdiff_t>(end))).bytes();
+}
+
+// RFC 7690: a service behind an anycast address must hear of its own path MTU, not its neighbour's.
+TEST(Ecmp, ErrorsMeetTheMemberOfTheFlowThatTheyAreAbout) {
+    TestRouter router;
+    const GroupId group = router.group(members_of(router, {1, 1, 1, 1}));
+    router.route("198.51.100.0/24", group);
+    router.route("2001:db8:2::/48", group);
+    for (const bool v6 : {false, true}) {
+        const std::vector<uint8_t> types =
+            v6 ? std::vector<uint8_t>{1, 2, 3, 4} : std::vector<uint8_t>{3, 4, 5, 11, 12};
+        for (const Protocol protocol : {Protocol::tcp, Protocol::udp, Protocol::icmp}) {
+            for (uint16_t client = 0; client < 60; ++client) {
+                Frame flow;
+                const Bytes there =
+                    add_flow(flow.ethernet({.destination = port_mac(0)}), v6, client, protocol, false)
+                        .payload(64)
+                        .bytes();
+                Frame answer;
+                const Bytes back = add_flow(answer, v6, client, protocol, true).payload(64).bytes();
+                std::vector<Bytes> frames = {there};
+                for (const uint8_t type : types) {
+                    const size_t least = (v6 ? 40U : 20U) + 8;  // RFC 792: the header and 64 bits
+                    frames.push_back(error_about(v6, type, back, 576));
+                    frames.push_back(error_about(v6, type, back, least));
+                    frames.push_back(error_about(v6, type, Bytes(there.begin() + 14, there.end()), 576));
+                }
+                const auto hops = hops_of(router, frames);
+                ASSERT_EQ(std::set<unsigned>(hops.begin(), hops.end()).size(), 1U)
+                    << (v6 ? "IPv6" : "IPv4") << " client " << client << " protocol " << raw(protocol);
+            }
+        }
+    }
+}
+
+// What looks like an error and quotes nothing that can be read is forwarded by its own addresses.
+TEST(Ecmp, ErrorsWithoutAWholeQuoteAreAFlowOfTheirOwn) {
+    TestRouter router;
+    const GroupId group = router.group(members_of(router, {1, 1, 1, 1}));
+    router.route("198.51.100.0/24", group);
+    router.route("2001:db8:2::/48", group);
+    for (const bool v6 : {false, true}) {
+        Frame inner;
+        const Bytes quote = add_flow(inner, v6, 9, Protocol::tcp, true).bytes();
+        std::vector<Bytes> odd(5, quote);
+        odd[0].resize(v6 ? 39 : 19);
+        odd[1][0] = static_cast<uint8_t>(v6 ? 0x45 : 0x60);  // of the other family
+        odd[2][0] = static_cast<uint8_t>(v6 ? 0x00 : 0x44);  // a header of 16 bytes
+        odd[3].clear();
+        odd[4][0] = static_cast<uint8_t>(v6 ? 0x10 : 0x4f);  // a header that ends behind the frame
+        for (const Bytes& bytes : odd) {
+            const auto hops = hops_of(
+                router, {error_about(v6, v6 ? 2 : 3, bytes, 576), error_about(v6, v6 ? 2 : 3, bytes, 576)});
+            EXPECT_EQ(hops[0], hops[1]);
+        }
     }
 }
 

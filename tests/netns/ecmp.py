@@ -5,10 +5,12 @@ import collections
 import contextlib
 import sys
 
+from lab import frames as f
 from lab.cases import Cases, build_dir, expect
+from lab.oracle.exchange import transit
 from lab.oracle.table import TableLab
-from lab.oracle.twins import Twins
-from lab.oracle.ways import IGNORE_LINKDOWN, Hop, Way, bring_back, carrier, others
+from lab.oracle.twins import Twins, behind
+from lab.oracle.ways import IGNORE_LINKDOWN, Hop, Way, bring_back, carrier, others, sent_to
 
 FLOWS, CHUNK = 2000, 500
 HOPS = (Hop("p1", 2, 1), Hop("p1", 3, 2), Hop("p2", 2, 1))
@@ -148,6 +150,37 @@ def fragments(lab, v):
         expect(len(set().union(*ways)) == len(HOPS), "the datagrams are not spread")
 
 
+def errors(lab, v):
+    """Both routers send an ICMP error to the member that has the flow, whichever way the quoted packet was going."""
+    way, count, router = Way(lab, v, 99), 100, behind("p0", v, 250)
+    with lab.twins.routed(multipath(way, HOPS)):
+        kernel, millrace, _ = way.shown(*HOPS).spread(count)
+        expect(len(set(millrace.values())) == len(HOPS), "the flows are not spread")
+        for kind in (3, 11) if v == 4 else (1, 2, 3):
+            for answer in (True, False):
+                frames = []
+                for port in millrace:
+                    client = behind("p0", v, 10 + (port - 20000) % 200)
+                    there = (client, way.to, f.UDP, f.udp(client, way.to, port, 9, bytes(30)))
+                    back = (way.to, client, f.UDP, f.udp(way.to, client, 9, port, bytes(30)))
+                    # The number says which flow it is about: where an error has its unused field or its MTU.
+                    body = bytes((kind, 0, 0, 0)) + port.to_bytes(4, "big") + f.packet(*(back if answer else there))[1]
+                    message = f.icmp4(body) if v == 4 else f.icmp6(router, way.to, body)
+                    frames.append(("p0", transit(v, source=router, destination=way.to, payload=message,
+                                                 protocol=f.ICMP if v == 4 else f.ICMP6)))
+                lab.exchange.member_of = way.member_of
+                try:
+                    out = lab.exchange(frames).by(forwarded=count)
+                finally:
+                    lab.exchange.member_of = lambda link, frame: None
+                at = 38 if v == 4 else 58
+                for name, flows, left in (("kernel", kernel, out.left), ("millrace", millrace, out.left_millrace)):
+                    went = {int.from_bytes(frame[at:at + 4], "big"): sent_to(link, frame) for link, frame in left}
+                    astray = sum(went[port] != flows[port] for port in flows)
+                    expect(len(went) == count and not astray, f"type {kind}, about {'an answer' if answer else 'a packet'}"
+                           f" of a flow: {astray} of {len(went)} go to another member than the flow in the {name} router")
+
+
 def main():
     cases = Cases("netns.ecmp")
     with Twins(build_dir()) as twins:
@@ -161,7 +194,8 @@ def main():
                     ("the link of a member goes down and up", link_lost, "down"),
                     ("the link of a member loses its carrier", link_lost, "carrier"),
                     ("the daemon is started again", restarted),
-                    ("fragments of a datagram take one path", fragments)):
+                    ("fragments of a datagram take one path", fragments),
+                    ("ICMP errors meet the flow that they are about", errors)):
                 with cases.case(f"{title}, IPv{v}"):
                     function(lab, v, *arguments)
     return cases.finish()

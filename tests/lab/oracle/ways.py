@@ -120,7 +120,7 @@ class Way:
     def members(self, left):
         """{source port: (device, host)} of the frames to the prefix, by where they left and their destination's MAC."""
         at = 34 if self.version == 4 else 54
-        return {int.from_bytes(frame[at:at + 2], "big"): _member(link, frame) for link, frame in left
+        return {int.from_bytes(frame[at:at + 2], "big"): sent_to(link, frame) for link, frame in left
                 if self.member_of(link, frame)}
 
     def goes(self, *hops, by="forwarded", **options):
@@ -143,7 +143,8 @@ class Way:
         return self
 
 
-def _member(link, frame):
+def sent_to(link, frame):
+    """(device, host) that a frame was sent to."""
     device = DEVICES[LINKS.index(link)]
     host = next((h for h in HOSTS if f.mac_bytes(host_mac(device, h)) == frame[:6]), frame[:6].hex())
     return device, host
