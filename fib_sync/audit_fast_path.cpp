@@ -39,7 +39,7 @@ void AuditWalk::check_fast_path(const Prefix& prefix, GroupId group, const Prefi
         found == group ? sink_.lookup_route(main_table, prefix.address) : found.value_or(no_route);
     mirror_.restate(prefix);
     const bool repaired = right();
-    if (found == group && used == no_route && !repaired) {
+    if (found == group && used == no_room && !repaired) {
         ++counts_.without_room;  // the table is full, and its own alarm has said so
         return;
     }

@@ -9,6 +9,10 @@
 
 namespace millrace::sync {
 
+namespace {
+constexpr uint64_t room_period_ms = 1000;
+}  // namespace
+
 FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
                  std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
                  PolicyReader policy, WakeFd work)
@@ -52,6 +56,12 @@ uint64_t FibSync::next_deadline_ms() const {
 
 void FibSync::tick(uint64_t now) {
     sync_.tick(now);
+    if (now >= ask_for_room_at_ && settled()) {
+        ask_for_room_at_ = now + room_period_ms;
+        if (mirror_.ask_for_room()) {
+            sync_.commit_soon();
+        }
+    }
     after_step(now);
     if (synced()) {
         care_.tick(now);

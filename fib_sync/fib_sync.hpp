@@ -120,6 +120,7 @@ class FibSync {
     }
 
     WakeFd work_;
+    uint64_t ask_for_room_at_ = 0;
     ForwardingSink& sink_;
     Mirror mirror_;
     std::unique_ptr<NetlinkTransport> transport_;

@@ -34,7 +34,11 @@ AdjacencyState Groups::state_of(Ifindex ifindex, const IpAddress& gateway) const
     return state;
 }
 
-Reason Groups::effective_reason(const Forwarding& content) const {
+Reason Groups::effective_reason(const Group& group) const {
+    const Forwarding& content = group.content;
+    if (without_room_.contains(group.handle)) {
+        return Reason::punt_no_room;
+    }
     if (content.reason != Reason::forwarded) {
         return content.reason;
     }
@@ -69,7 +73,7 @@ void Groups::set(Group& group, const Forwarding& content) {
         if (created) {
             at->second.id = sink_.create_adjacency();
             at->second.state = state_of(hop.ifindex, hop.gateway);
-            sink_.set_adjacency(at->second.id, at->second.state);
+            tell(at->second);
         }
         ++at->second.groups;
         at->second.gateway_of += content.host ? 0 : 1;
@@ -78,7 +82,6 @@ void Groups::set(Group& group, const Forwarding& content) {
     group.content = content;
     index(group, content, true);
     group.members = members_in_service(content);
-    tell(group);
 }
 
 void Groups::index(Group& group, const Forwarding& content, bool present) {
@@ -87,18 +90,85 @@ void Groups::index(Group& group, const Forwarding& content, bool present) {
     }
     for (const Hop& hop : content.hops) {
         if (present) {
-            multipath_.emplace(hop.ifindex, group.id);
+            multipath_.emplace(hop.ifindex, group.handle);
         } else {
-            multipath_.erase({hop.ifindex, group.id});
+            multipath_.erase({hop.ifindex, group.handle});
         }
     }
 }
 
-void Groups::tell(Group& group) {
+void Groups::tell(const Adjacency& adjacency) {
+    if (adjacency.id != no_adjacency) {
+        sink_.set_adjacency(adjacency.id, adjacency.state);
+    }
+}
+
+// True when the sink has room for the group and its members.
+bool Groups::tell(Group& group) {
     ++version_;
-    sink_.set_group(
+    const bool room = sink_.set_group(
         group.id,
         {.reason = group.content.reason, .members = group.members, .connected = group.content.glean});
+    if (room && std::none_of(group.members.begin(), group.members.end(),
+                             [](const GroupMember& m) { return m.adjacency == no_adjacency; })) {
+        without_room_.erase(group.handle);
+        return true;
+    }
+    without_room_.insert(group.handle);
+    return false;
+}
+
+// A group of its own in the sink, or no_room: the prefixes that lead there are told so one by one, and the
+// classifier can leave them to the kernel.
+void Groups::give_id(Group& group) {
+    group.id = sink_.create_group();
+    if (group.id != no_room && !tell(group)) {
+        sink_.destroy_group(group.id);
+        group.id = no_room;
+    }
+    if (group.id == no_room) {
+        without_room_.insert(group.handle);
+    }
+    by_id_.emplace(Key{group.id, group.handle}, &group);
+}
+
+// True when it has room now.
+bool Groups::find_room(Group& group) {
+    for (const Hop& hop : group.content.hops) {
+        Adjacency& adjacency = adjacencies_.at({hop.ifindex, hop.gateway});
+        if (adjacency.id != no_adjacency) {
+            continue;
+        }
+        adjacency.id = sink_.create_adjacency();
+        if (adjacency.id == no_adjacency) {
+            return false;
+        }
+        tell(adjacency);
+    }
+    group.members = members_in_service(group.content);
+    if (group.id != no_room) {
+        return tell(group);
+    }
+    by_id_.erase(Key{group.id, group.handle});
+    give_id(group);
+    if (group.id == no_room) {
+        return false;
+    }
+    group.moved = true;
+    moved_.push_back(&group);
+    return true;
+}
+
+bool Groups::ask_for_room() {
+    while (!without_room_.empty() && find_room(at(*without_room_.begin()))) {
+    }
+    return !moved_.empty();
+}
+
+void Groups::end_move() {
+    for (Group* group : std::exchange(moved_, {})) {
+        group->moved = false;
+    }
 }
 
 void Groups::release_adjacencies(const Forwarding& content) {
@@ -106,14 +176,15 @@ void Groups::release_adjacencies(const Forwarding& content) {
         const auto at = adjacencies_.find({hop.ifindex, hop.gateway});
         at->second.gateway_of -= content.host ? 0 : 1;
         if (--at->second.groups == 0) {
-            sink_.destroy_adjacency(at->second.id);
+            if (at->second.id != no_adjacency) {
+                sink_.destroy_adjacency(at->second.id);
+            }
             adjacencies_.erase(at);
         }
     }
 }
 
 Groups::Group& Groups::create(Group& group, const Forwarding& content) {
-    group.id = sink_.create_group();
     if (free_handles_.empty()) {
         free_handles_.push_back(Handle{static_cast<uint32_t>(handles_.size())});
         handles_.push_back(nullptr);
@@ -122,7 +193,7 @@ Groups::Group& Groups::create(Group& group, const Forwarding& content) {
     free_handles_.pop_back();
     handles_[raw(group.handle)] = &group;
     set(group, content);
-    by_id_.emplace(group.id, &group);
+    give_id(group);
     unused_.insert(&group);
     return group;
 }
@@ -149,6 +220,7 @@ void Groups::update(Group& group, const Forwarding& content) {
     }
     const Forwarding before = group.content;
     set(group, content);
+    tell(group);
     release_adjacencies(before);
 }
 
@@ -164,13 +236,17 @@ void Groups::sweep() {
         if (group->routes() != 0) {
             continue;
         }
-        sink_.destroy_group(group->id);
+        if (group->id != no_room) {
+            sink_.destroy_group(group->id);
+        }
+        without_room_.erase(group->handle);
+        std::erase(moved_, group);
         release_adjacencies(group->content);
         index(*group, group->content, false);
         handles_[raw(group->handle)] = nullptr;
         free_handles_.push_back(group->handle);
         ++destroyed_;
-        by_id_.erase(group->id);
+        by_id_.erase(Key{group->id, group->handle});
         if (group->nexthop) {
             by_nexthop_.erase(*group->nexthop);
         } else {
@@ -187,7 +263,7 @@ void Groups::refresh(const AdjacencyKey& key, Adjacency& adjacency) {
     if (state != adjacency.state) {
         adjacency.state = state;
         ++version_;
-        sink_.set_adjacency(adjacency.id, state);
+        tell(adjacency);
     }
 }
 
@@ -196,9 +272,9 @@ void Groups::refresh(Ifindex ifindex) {
          at != adjacencies_.end() && at->first.ifindex == ifindex; ++at) {
         refresh(at->first, at->second);
     }
-    for (auto at = multipath_.lower_bound({ifindex, GroupId{}});
+    for (auto at = multipath_.lower_bound({ifindex, Handle{}});
          at != multipath_.end() && at->first == ifindex; ++at) {
-        Group& group = *by_id_.at(at->second);
+        Group& group = *handles_[raw(at->second)];
         auto members = members_in_service(group.content);
         if (members != group.members) {
             group.members = std::move(members);

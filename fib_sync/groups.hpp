@@ -30,6 +30,7 @@ class Groups {
         Forwarding content;
         std::vector<GroupMember> members;    // as the sink has them: of the hops that are in service
         std::array<uint64_t, 2> prefixes{};  // that point here: IPv4, IPv6
+        bool moved = false;                  // to another id, which not all prefixes have been told
         [[nodiscard]] uint64_t routes() const { return prefixes[0] + prefixes[1]; }
         [[nodiscard]] uint64_t routes(Family family) const {
             return prefixes[family == Family::ipv6 ? 1 : 0];
@@ -65,6 +66,11 @@ class Groups {
     // A prefix of the family points to the group, or does so no more.
     static void hold(Group& group, Family family) { ++group.prefixes[family == Family::ipv6 ? 1 : 0]; }
     void release(Group& group, Family family);
+    // Where the sink had no room for a group: asks again. True when some have got room, and another id with
+    // it: then the prefixes of groups that have moved are to be told again, and end_move() called.
+    bool ask_for_room();
+    void end_move();
+
     // Destroys what no prefix uses. Not at once, since a batch that moves routes may come back to a group.
     void sweep();
     // Counts what was destroyed: a handle or reference is good for as long as this stays the same.
@@ -78,8 +84,10 @@ class Groups {
 
     [[nodiscard]] AdjacencyState state_of(Ifindex ifindex, const IpAddress& gateway) const;
     // forwarded while a member is usable; else the reason of the first member, or the group's own.
-    [[nodiscard]] Reason effective_reason(const Forwarding& content) const;
-    [[nodiscard]] const std::map<GroupId, Group*>& all() const { return by_id_; }
+    [[nodiscard]] Reason effective_reason(const Group& group) const;
+    // Several may have the id no_room.
+    using Key = std::pair<GroupId, Handle>;
+    [[nodiscard]] const std::map<Key, Group*>& all() const { return by_id_; }
     // Counts changes of what groups are set to, and of the adjacencies they lead over.
     [[nodiscard]] uint64_t version() const { return version_; }
     [[nodiscard]] const std::map<AdjacencyKey, Adjacency>& adjacencies() const { return adjacencies_; }
@@ -88,7 +96,10 @@ class Groups {
     Group& create(Group& group, const Forwarding& content);
     void set(Group& group, const Forwarding& content);
     void index(Group& group, const Forwarding& content, bool present);
-    void tell(Group& group);
+    bool tell(Group& group);
+    void tell(const Adjacency& adjacency);
+    void give_id(Group& group);
+    bool find_room(Group& group);
     [[nodiscard]] std::vector<GroupMember> members_in_service(const Forwarding& content) const;
     void release_adjacencies(const Forwarding& content);
     void refresh(const AdjacencyKey& key, Adjacency& adjacency);
@@ -99,10 +110,12 @@ class Groups {
     std::map<AdjacencyKey, Adjacency> adjacencies_;
     std::map<Forwarding, Group> by_content_;
     std::map<NexthopId, Group> by_nexthop_;
-    std::map<GroupId, Group*> by_id_;
+    std::map<Key, Group*> by_id_;
     std::vector<Group*> handles_;  // the first one is nobody's
     std::vector<Handle> free_handles_;
-    std::set<std::pair<Ifindex, GroupId>> multipath_;  // groups of several hops, by the interfaces of these
+    std::set<std::pair<Ifindex, Handle>> multipath_;  // groups of several hops, by the interfaces of these
+    std::set<Handle> without_room_;
+    std::vector<Group*> moved_;
     std::set<Group*> unused_;
     uint64_t destroyed_ = 0;
     uint64_t version_ = 0;

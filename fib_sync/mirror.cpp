@@ -327,7 +327,7 @@ Mirror::Entry Mirror::entry_of(const Prefix& prefix, const PrefixEntry& entry) c
 std::vector<KeptRoutes> Mirror::kept_routes() const {
     std::vector<KeptRoutes> all = {{.reason = Reason::punt_encapsulation},
                                    {.reason = Reason::punt_unsupported}};
-    for (const auto& [id, group] : groups_.all()) {
+    for (const auto& [key, group] : groups_.all()) {
         for (KeptRoutes& kept : all) {
             kept.prefixes += group->content.reason == kept.reason ? group->routes() : 0;
         }

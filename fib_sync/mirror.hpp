@@ -68,6 +68,8 @@ class Mirror {
     // A step of that: so many prefixes at the most. hold: those that apply() changed wait; what is left of a
     // resync or a change to all prefixes goes on. No step is taken between begin_resync and end_resync.
     Left commit_some(size_t prefixes, bool hold);
+    // Where the sink had no room, asks again. True when there is something to commit.
+    [[nodiscard]] bool ask_for_room();
     // Changed nexthop objects only, which is quick, at any time.
     void commit_objects();
     // Of the bulk of a commit: prefixes looked at, of how many.

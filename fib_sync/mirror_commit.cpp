@@ -63,7 +63,16 @@ std::pair<uint64_t, uint64_t> Mirror::commit_progress() const {
     return {walking_ ? std::min(walked_, all) : all, all};
 }
 
+bool Mirror::ask_for_room() {
+    if (!groups_.ask_for_room()) {
+        return false;
+    }
+    walk_from_start(true);
+    return true;
+}
+
 void Mirror::commit_end() {
+    groups_.end_move();
     groups_.sweep();
     if (std::exchange(settling_, false)) {
         // What went without a message is out of the sink now.
@@ -289,7 +298,7 @@ bool Mirror::commit_host(const Prefix& prefix, PrefixEntry* entry) {
 }
 
 void Mirror::set_group(const Prefix& prefix, PrefixEntry& entry, Groups::Handle group) {
-    if (entry.group == group) {
+    if (entry.group == group && (group == Groups::Handle{} || !groups_.at(group).moved)) {
         return;
     }
     ++route_calls_;

@@ -39,11 +39,11 @@ Result<std::string> plant_difference(Mirror& mirror, ForwardingSink& sink, std::
         return fmt::format("{} is not in the fast path", prefix.text());
     }
     if (kind == "fib-group") {
-        for (const auto& [id, group] : mirror.groups().all()) {
-            if (id != entry->group->id) {
-                sink.set_route(main_table, prefix, id);
+        for (const auto& [key, group] : mirror.groups().all()) {
+            if (group->id != entry->group->id) {
+                sink.set_route(main_table, prefix, group->id);
                 sink.commit();
-                return fmt::format("{} leads to group {} in the fast path", prefix.text(), raw(id));
+                return fmt::format("{} leads to group {} in the fast path", prefix.text(), raw(group->id));
             }
         }
         return fail("there is no other group to lead to");

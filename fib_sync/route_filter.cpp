@@ -135,7 +135,7 @@ bool RouteFilter::takes(const Groups& groups, const Groups::Group& group) const 
     const auto& hops = group.content.hops;
     const auto any = [&hops](const auto& matches) { return std::any_of(hops.begin(), hops.end(), matches); };
     return (!nexthop || group.nexthop == nexthop) &&
-           (!outcome || outcome_of(groups.effective_reason(group.content)) == *outcome) &&
+           (!outcome || outcome_of(groups.effective_reason(group)) == *outcome) &&
            (!gateway || any([this](const Hop& hop) { return hop.gateway == *gateway; })) &&
            (!interface || group.content.glean == *interface ||
             any([this](const Hop& hop) { return hop.ifindex == *interface; }));

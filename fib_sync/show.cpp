@@ -22,7 +22,7 @@ class GroupRows : public RowSource {
         }
         last_ = at->first;
         const Groups::Group& group = *at->second;
-        const Reason reason = mirror_.groups().effective_reason(group.content);
+        const Reason reason = mirror_.groups().effective_reason(group);
         const Json json = {
             {"group", raw(group.id)},
             {"nexthop_id", nexthop_json(group)},
@@ -37,7 +37,7 @@ class GroupRows : public RowSource {
 
   private:
     const Mirror& mirror_;
-    std::optional<GroupId> last_;
+    std::optional<Groups::Key> last_;
 };
 
 class NeighborRows : public RowSource {

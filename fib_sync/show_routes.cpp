@@ -47,7 +47,7 @@ class GroupFacts {
         return text.substr(1, text.size() - 2);
     }
     [[nodiscard]] Facts work_out(const Groups::Group& group) const {
-        const Reason reason = mirror_.groups().effective_reason(group.content);
+        const Reason reason = mirror_.groups().effective_reason(group);
         const Outcome outcome = outcome_of(reason);
         return {.taken = filter_.takes(mirror_.groups(), group),
                 .outcome = outcome,
@@ -200,11 +200,11 @@ class RouteCounts : public RowSource {
     // end: all are counted.
     Step count() {
         if (filter_.by_group_alone()) {
-            for (const auto& [id, group] : mirror_.groups().all()) {
+            for (const auto& [key, group] : mirror_.groups().all()) {
                 if (!filter_.takes(mirror_.groups(), *group)) {
                     continue;
                 }
-                const Outcome outcome = outcome_of(mirror_.groups().effective_reason(group->content));
+                const Outcome outcome = outcome_of(mirror_.groups().effective_reason(*group));
                 for (const Family family : families) {
                     number(family, outcome) += group->routes(family);
                 }

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <ctime>
 #include <iterator>
+#include <map>
 
 namespace millrace::dataplane {
 
 namespace {
 constexpr uint64_t ns_per_ms = 1'000'000;
 constexpr uint64_t ns_per_s = 1'000'000'000;
+constexpr size_t lines_of_a_reason = 3;
 
 // A map that refuses an entry leaves a port with less than the mirror knows. The FIB knows it all the same,
 // and punts: slower, not wrong.
@@ -104,9 +106,18 @@ void Steering::set_keeps(std::span<const Keep> found) {
     const auto say = [](std::string_view what, std::span<const Keep> now, std::span<const Keep> before) {
         std::vector<Keep> fresh;
         std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
+        // Thousands of prefixes may share one reason: a table that is full.
+        std::map<std::string, size_t> of_reason;
         for (const Keep& k : fresh) {
-            spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(),
-                         k.text);
+            if (++of_reason[k.text] <= lines_of_a_reason) {
+                spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(),
+                             k.text);
+            }
+        }
+        for (const auto& [text, count] : of_reason) {
+            if (count > lines_of_a_reason) {
+                spdlog::info("{}: {} more: {}", what, count - lines_of_a_reason, text);
+            }
         }
     };
     std::sort(keeps.begin(), keeps.end());

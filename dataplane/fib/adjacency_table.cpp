@@ -3,12 +3,14 @@
 
 namespace millrace::dataplane {
 
-// Twice as many entries as ids: a replaced entry is in use until its grace period ends. Should a burst of
-// changes use them up, take_entry() says 0, and the next hop punts until the next change.
+// Twice as many entries as ids: a replaced entry is in use until its grace period ends. A burst of changes
+// may use them up all the same.
 AdjacencyTable::AdjacencyTable(uint32_t limit, Quiescence& quiescence)
-    : quiescence_(quiescence), current_(limit), entries_(size_t{limit} * 2), used_(limit) {
-    if (entries_.valid()) {
-        entries_[0] = Adjacency{};
+    : quiescence_(quiescence), current_(limit), entries_(size_t{limit} * 2 + first_entry), used_(limit) {
+    if (current_.valid() && entries_.valid()) {
+        entries_[not_resolved] = Adjacency{};
+        entries_[without_room] = Adjacency{.reason = Reason::punt_no_room};
+        current_[raw(no_adjacency)] = without_room;
     }
 }
 
@@ -19,7 +21,7 @@ AdjacencyId AdjacencyTable::create() {
         take_used(AdjacencyId{id});
         return AdjacencyId{id};
     }
-    return next_id_ < current_.size() ? AdjacencyId{next_id_++} : AdjacencyId{0};
+    return next_id_ < current_.size() ? AdjacencyId{next_id_++} : no_adjacency;
 }
 
 uint32_t AdjacencyTable::take_entry() {
@@ -28,34 +30,35 @@ uint32_t AdjacencyTable::take_entry() {
         free_entries_.pop_back();
         return entry;
     }
-    return next_entry_ < entries_.size() ? next_entry_++ : 0;
+    return next_entry_ < entries_.size() ? next_entry_++ : without_room;
 }
 
 void AdjacencyTable::retire_entry(uint32_t entry) {
-    if (entry != 0) {
+    if (entry > without_room) {
         quiescence_.retire([this, entry] { free_entries_.push_back(entry); });
     }
 }
 
-void AdjacencyTable::set(AdjacencyId id, const Adjacency& value) {
-    if (raw(id) == 0) {
-        return;
+bool AdjacencyTable::set(AdjacencyId id, const Adjacency& value) {
+    if (id == no_adjacency) {
+        return false;
     }
     const uint32_t old = current_[raw(id)];
     const uint32_t entry = take_entry();
-    if (entry != 0) {
+    if (entry != without_room) {
         entries_[entry] = value;
     }
     store_shared(current_[raw(id)], entry);
     retire_entry(old);
+    return entry != without_room;
 }
 
 void AdjacencyTable::destroy(AdjacencyId id) {
-    if (raw(id) == 0) {
+    if (id == no_adjacency) {
         return;
     }
     retire_entry(current_[raw(id)]);
-    store_shared(current_[raw(id)], 0U);
+    store_shared(current_[raw(id)], not_resolved);
     quiescence_.retire([this, id] { free_ids_.push_back(raw(id)); });
 }
 

@@ -28,11 +28,16 @@ class AdjacencyTable {
     AdjacencyTable(uint32_t limit, Quiescence& quiescence);
     [[nodiscard]] bool valid() const { return current_.valid() && entries_.valid() && used_.valid(); }
 
-    // Control thread. Id 0 is never given out: create() returns it when the limit is reached, and it stays
-    // "not resolved" whatever is set.
+    // Control thread. no_adjacency is never given out: create() returns it when the limit is reached, and it
+    // stays "no room" whatever is set.
     AdjacencyId create();
-    void set(AdjacencyId id, const Adjacency& value);
+    // False: too many entries wait for the end of their grace period; until it is set again, it has no room.
+    bool set(AdjacencyId id, const Adjacency& value);
     void destroy(AdjacencyId id);
+    // Is at least a sixteenth of it free?
+    [[nodiscard]] bool roomy() const {
+        return (current_.size() - next_id_ + free_ids_.size()) * 16 >= current_.size();
+    }
     // True once after mark_used().
     bool take_used(AdjacencyId id);
 
@@ -52,12 +57,15 @@ class AdjacencyTable {
 
     Quiescence& quiescence_;
     ReservedArray<uint32_t> current_;   // id -> entry; read by workers
-    ReservedArray<Adjacency> entries_;  // immutable once published; entry 0 = not resolved
+    ReservedArray<Adjacency> entries_;  // immutable once published; 0 = not resolved, 1 = no room
     ReservedArray<uint8_t> used_;       // by id; set by workers, cleared by the control thread
     std::vector<uint32_t> free_ids_;
     std::vector<uint32_t> free_entries_;
     uint32_t next_id_ = 1;
-    uint32_t next_entry_ = 1;
+    static constexpr uint32_t not_resolved = 0;
+    static constexpr uint32_t without_room = 1;
+    static constexpr uint32_t first_entry = 2;
+    uint32_t next_entry_ = first_entry;
 };
 
 }  // namespace millrace::dataplane

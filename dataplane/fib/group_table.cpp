@@ -17,7 +17,8 @@ size_t bucket_room(uint32_t groups) {
 GroupTable::GroupTable(uint32_t limit, Quiescence& quiescence)
     : quiescence_(quiescence), groups_(limit), buckets_(bucket_room(limit)), ways_(limit) {
     if (groups_.valid()) {
-        groups_[0] = Group::punt_or_drop(Reason::punt_no_route);
+        groups_[raw(no_route)] = Group::punt_or_drop(Reason::punt_no_route);
+        groups_[raw(no_room)] = Group::punt_or_drop(Reason::punt_no_room);
     }
 }
 
@@ -29,7 +30,7 @@ GroupId GroupTable::create() {
     } else if (next_id_ < groups_.size()) {
         id = next_id_++;
     } else {
-        return no_route;
+        return no_room;
     }
     store_shared(groups_[id].word, Group::punt_or_drop(Reason::punt_no_route).word);
     return GroupId{id};
@@ -55,8 +56,8 @@ void GroupTable::retire_buckets(Group old) {
 }
 
 bool GroupTable::set(GroupId id, const GroupState& state, Ways ways) {
-    if (id == no_route) {
-        return true;
+    if (id <= no_room) {
+        return id == no_route;
     }
     store_shared(ways_[raw(id)], ways.bits);
     Group& group = groups_[raw(id)];
@@ -77,7 +78,7 @@ bool GroupTable::set(GroupId id, const GroupState& state, Ways ways) {
             lay_out(state.members, &buckets_[*first]);
             next = Group::of_many(*first, buckets_per_group - 1);
         } else {
-            next = Group::punt_or_drop(Reason::punt_unsupported);
+            next = Group::punt_or_drop(Reason::punt_no_room);
         }
     }
     store_shared(group.word, next.word);
@@ -86,7 +87,7 @@ bool GroupTable::set(GroupId id, const GroupState& state, Ways ways) {
 }
 
 void GroupTable::destroy(GroupId id) {
-    if (id == no_route) {
+    if (id <= no_room) {
         return;
     }
     retire_buckets(groups_[raw(id)]);

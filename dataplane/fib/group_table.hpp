@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/fib/bucket_layout.hpp"
 #include "dataplane/fib/quiescence.hpp"
 #include "dataplane/fib/shared.hpp"
 #include "millrace/sink.hpp"
@@ -44,12 +45,18 @@ class GroupTable {
     GroupTable(uint32_t limit, Quiescence& quiescence);
     [[nodiscard]] bool valid() const { return groups_.valid() && buckets_.valid() && ways_.valid(); }
 
-    // Control thread. Id 0 is "no route", never given out; create() returns it when the limit is reached, and
-    // it stays punt whatever is set.
+    // Control thread. no_route and no_room are never given out; create() returns no_room when the limit is
+    // reached, and both stay what they are whatever is set.
     GroupId create();
     // False: there is no room for another table of buckets, and the group punts.
     bool set(GroupId id, const GroupState& state, Ways ways);
     void destroy(GroupId id);
+    // Is at least a sixteenth of it free?
+    [[nodiscard]] bool roomy() const {
+        return (groups_.size() - next_id_ + free_ids_.size()) * 16 >= groups_.size() &&
+               (buckets_.size() - next_bucket_ + free_buckets_.size() * buckets_per_group) * 16 >=
+                   buckets_.size();
+    }
 
     // Any worker that is online. id: a FIB value.
     [[nodiscard]] Group get(uint32_t id) const { return {load_shared(groups_[id].word)}; }
@@ -71,7 +78,7 @@ class GroupTable {
     ReservedArray<uint64_t> ways_;  // Ways::bits, beside groups_
     std::vector<uint32_t> free_ids_;
     std::vector<uint32_t> free_buckets_;  // first buckets of tables
-    uint32_t next_id_ = 1;
+    uint32_t next_id_ = raw(no_room) + 1;
     uint32_t next_bucket_ = 0;
 };
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // How LpmTrie comes back from its memory limit.
+#include <endian.h>
+
 #include <algorithm>
+#include <cstring>
 
 #include "dataplane/fib/lpm_trie.hpp"
 
@@ -58,7 +61,33 @@ bool LpmTrie::heal_next(unsigned& left) {
     }
     store_shared(root_entry(number), hidden.entry);
     hidden_.erase(it);
+    ++room_version_;
     return true;
+}
+
+std::vector<Prefix> LpmTrie::without_room() const {
+    const bool ipv4 = root_bits_ == root_bits4;
+    std::vector<uint64_t> block_of(blocks_);  // the first bits that lead there
+    for (uint32_t first = 0; !ipv4 && first < 1U << first_bits6; ++first) {
+        if (const uint32_t entry = first_[2 * size_t{first}]; is_block(entry)) {
+            block_of[entry & ~block_flag] = first;
+        }
+    }
+    std::vector<Prefix> prefixes;
+    prefixes.reserve(hidden_.size());
+    for (const auto& [number, hidden] : hidden_) {
+        uint64_t bits = number;
+        if (number >= first_.size()) {
+            const auto index = static_cast<uint32_t>(number - first_.size());
+            bits = ipv4 ? index
+                        : block_of[index >> block_bits] << block_bits | (index & ((1U << block_bits) - 1));
+        }
+        const unsigned length = position_of(number);
+        const uint64_t high = htobe64(bits << (64 - length));
+        prefixes.push_back({{.family = ipv4 ? Family::ipv4 : Family::ipv6}, static_cast<uint8_t>(length)});
+        std::memcpy(prefixes.back().address.bytes.data(), &high, sizeof(high));
+    }
+    return prefixes;
 }
 
 void LpmTrie::retire_tree(uint32_t entry) {
@@ -92,7 +121,7 @@ void LpmTrie::collect_missing() {
             const Range range = range_of(Key::of(prefix.address), prefix.length);
             const uint32_t first = range.first;
             const uint32_t last = first + range.count - 1;
-            if (first == last && root_entry(first) != trie::punt) {
+            if (first == last && root_entry(first) != trie::no_room) {
                 return;
             }
             const auto end_of = hidden_.upper_bound(last);

@@ -127,7 +127,7 @@ bool LpmTrie::change_long(const Prefix& prefix, const Change& change) {
         if (number + prefetch_ahead < range.first + range.count) {
             prefetch_child(root_entry(number + prefetch_ahead));
         }
-        if (!trie::is_child(entry) && entry != trie::punt && (whole || !change.meant(entry))) {
+        if (!trie::is_child(entry) && entry != trie::no_room && (whole || !change.meant(entry))) {
             if (change.meant(entry)) {
                 store_shared(entry, change.leaf);
             }
@@ -142,7 +142,8 @@ bool LpmTrie::change_long(const Prefix& prefix, const Change& change) {
         const auto [hidden, is_new] = hidden_.try_emplace(number);
         if (is_new) {
             hidden->second.entry = entry;
-            store_shared(entry, trie::punt);
+            store_shared(entry, trie::no_room);
+            ++room_version_;
         }
         hidden->second.missing.insert(prefix);
     }

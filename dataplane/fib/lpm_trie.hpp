@@ -13,8 +13,8 @@
 // entry of it by one store: a lookup finds the old or the new result, never anything between. Nodes that were
 // taken out are used again only after Quiescence says so.
 //
-// When the memory limit is reached, what does not fit punts: the root entry above it is hidden behind "punt",
-// and shown again when all prefixes that did not fit are in. Slower meanwhile, never wrong.
+// When the memory limit is reached, what does not fit punts: the root entry above it is hidden behind
+// "no room", and shown again when all prefixes that did not fit are in. Slower meanwhile, never wrong.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,8 @@
 
 namespace millrace::dataplane {
 
-// Values are 23 bits wide; 0 is what an address without a prefix finds.
+// Values are 23 bits wide; no_route is what an address without a prefix finds, no_room one whose prefixes did
+// not fit.
 class LpmTrie {
   public:
     static constexpr uint32_t max_value = trie::max_value;
@@ -53,7 +54,7 @@ class LpmTrie {
     [[nodiscard]] bool valid() const { return first_.valid() && root_.valid() && pool_.valid(); }
 
     // Control thread. Adds or replaces. false: the limit is reached; the prefix, and others that share its
-    // root entry, find 0 (punt) until there is room again.
+    // root entry, find no_room until there is room again.
     bool insert(const Prefix& prefix, uint32_t value);
     // Control thread. false when the prefix is not there.
     bool remove(const Prefix& prefix);
@@ -69,6 +70,10 @@ class LpmTrie {
         size_t punting;      // root entries (IPv4 /24, IPv6 /30 or /12) that punt for want of room
     };
     [[nodiscard]] Usage usage() const;
+    // Control thread. What punts for want of room: prefixes of root entries, in no order; and a number that
+    // is another one whenever they have changed.
+    [[nodiscard]] std::vector<Prefix> without_room() const;
+    [[nodiscard]] uint64_t room_version() const { return room_version_; }
 
     // Control thread. The value that the prefix itself was given.
     [[nodiscard]] std::optional<uint32_t> find(const Prefix& prefix) const { return prefixes_.find(prefix); }
@@ -218,6 +223,7 @@ class LpmTrie {
     uint32_t blocks_ = 0;
     bool loose_ = false;                 // nodes may hold more entries than they need
     std::map<uint32_t, Hidden> hidden_;  // by number of the root entry
+    uint64_t room_version_ = 0;
     uint32_t heal_next_ = 0;
     uint64_t releases_at_failure_ = 0;
     size_t size_at_failure_ = 0;                        // prefixes

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace millrace::dataplane {
 
@@ -96,15 +97,14 @@ void Tables::remove_local(const IpAddress& address) {
 }
 
 void Tables::set_keeps(std::span<const Keep> keeps) {
-    if (observers_.keeps_changed) {
-        observers_.keeps_changed(keeps);
-    }
+    keeps_.assign(keeps.begin(), keeps.end());
+    tell_keeps();
 }
 
 AdjacencyId Tables::create_adjacency() {
     const AdjacencyId id = adjacencies_.create();
-    if (raw(id) == 0) {
-        spdlog::error("no adjacency left: a next hop is left to the kernel; raise [sizes] adjacencies");
+    if (id == no_adjacency) {
+        adjacency_shortage_.begin("next hops", "[sizes] adjacencies");
     }
     return id;
 }
@@ -130,7 +130,11 @@ void Tables::publish(AdjacencyId id, const AdjacencyState& state) {
             value.port = raw(*port);
         }
     }
-    adjacencies_.set(id, value);
+    if (adjacencies_.set(id, value)) {
+        unpublished_.erase(id);
+    } else if (id != no_adjacency) {
+        unpublished_.insert(id);
+    }
 }
 
 void Tables::set_adjacency(AdjacencyId id, const AdjacencyState& state) {
@@ -149,13 +153,14 @@ void Tables::destroy_adjacency(AdjacencyId id) {
         users_[found->second.ifindex].erase(id);
         states_.erase(found);
     }
+    unpublished_.erase(id);
     adjacencies_.destroy(id);
 }
 
 GroupId Tables::create_group() {
     const GroupId id = groups_.create();
-    if (id == no_route) {
-        spdlog::error("no nexthop group left: its routes are left to the kernel; raise [sizes] groups");
+    if (id == no_room) {
+        group_shortage_.begin("nexthop groups", "[sizes] groups");
     }
     return id;
 }
@@ -184,12 +189,12 @@ Ways Tables::ways_of(const GroupState& state) const {
     return ways;
 }
 
-void Tables::set_group(GroupId id, const GroupState& state) {
-    if (!groups_.set(id, state, ways_of(state))) {
-        spdlog::error(
-            "no room for a group of {} members: its routes are left to the kernel; raise [sizes] groups",
-            state.members.size());
+bool Tables::set_group(GroupId id, const GroupState& state) {
+    if (groups_.set(id, state, ways_of(state))) {
+        return true;
     }
+    group_shortage_.begin("nexthop groups", "[sizes] groups");
+    return false;
 }
 
 void Tables::destroy_group(GroupId id) {
@@ -201,6 +206,7 @@ void Tables::set_route(TableId table, const Prefix& prefix, GroupId group) {
         return;  // one table today; the ingress interface will say which one is asked
     }
     Fib& fib = fib_of(prefix.address.family);
+    count_roomless(fib, prefix, group == no_room);
     if (!fib.trie.insert(prefix, raw(group)) && !fib.full) {
         fib.full = true;
         ++fib.alarms;
@@ -213,7 +219,9 @@ void Tables::set_route(TableId table, const Prefix& prefix, GroupId group) {
 
 void Tables::remove_route(TableId table, const Prefix& prefix) {
     if (table == main_table) {
-        fib_of(prefix.address.family).trie.remove(prefix);
+        Fib& fib = fib_of(prefix.address.family);
+        count_roomless(fib, prefix, false);
+        fib.trie.remove(prefix);
     }
 }
 
@@ -246,6 +254,15 @@ Tables::FibUsage Tables::fib_usage(Family family) const {
 
 void Tables::commit() {
     quiescence_.close_batch();
+    for (const AdjacencyId id : std::exchange(unpublished_, {})) {
+        publish(id, states_.at(id));
+    }
+    if (adjacencies_.roomy()) {
+        adjacency_shortage_.end("next hops");
+    }
+    if (groups_.roomy()) {
+        group_shortage_.end("nexthop groups");
+    }
     for (const Family family : {Family::ipv4, Family::ipv6}) {
         Fib& fib = fib_of(family);
         fib.trie.settle();

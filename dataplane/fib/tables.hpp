@@ -52,7 +52,7 @@ class Tables final : public ForwardingSink {
     void destroy_adjacency(AdjacencyId id) override;
     bool take_used(AdjacencyId id) override { return adjacencies_.take_used(id); }
     GroupId create_group() override;
-    void set_group(GroupId id, const GroupState& state) override;
+    bool set_group(GroupId id, const GroupState& state) override;
     void destroy_group(GroupId id) override;
     void set_route(TableId table, const Prefix& prefix, GroupId group) override;
     void remove_route(TableId table, const Prefix& prefix) override;
@@ -77,6 +77,11 @@ class Tables final : public ForwardingSink {
     // Control thread: the interface on a port, nullptr while the kernel has none.
     [[nodiscard]] const Interface* interface_of(PortId port) const;
 
+    // Control thread, now and then. What has come to be left to the kernel for want of room, or no more,
+    // joins the keeps where it can be said of whole prefixes: the classifier need not bring their packets
+    // here.
+    void tell_room();
+
     // Control thread.
     struct FibUsage {
         LpmTrie::Usage now;
@@ -89,6 +94,18 @@ class Tables final : public ForwardingSink {
         LpmTrie trie;
         bool full = false;  // said so, and not yet that there is room again
         uint64_t alarms = 0;
+        uint64_t room_version = 0;  // of the trie, when take_room_changed() last looked
+        // That lead to no_room. By number alone once there are more than a classifier holds, and until there
+        // are none.
+        size_t roomless = 0;
+        std::set<Prefix> roomless_prefixes{};
+        bool uncounted = false;
+    };
+    // An alarm for a table of next hops: said once, and once when there is room again.
+    struct Shortage {
+        bool now = false;
+        void begin(std::string_view what, std::string_view remedy);
+        void end(std::string_view what);
     };
     Tables(const std::vector<PortConfig>& ports, const SizeConfig& sizes, unsigned max_workers);
     void publish(AdjacencyId id, const AdjacencyState& state);
@@ -97,6 +114,10 @@ class Tables final : public ForwardingSink {
     void publish_all(Ifindex ifindex);
     // The port that carries an interface's frames; nullopt when there is none.
     [[nodiscard]] std::optional<PortId> port_of(const Interface& interface) const;
+    void count_roomless(Fib& fib, const Prefix& prefix, bool roomless);
+    [[nodiscard]] bool take_room_changed();
+    [[nodiscard]] std::vector<Keep> keeps_for_room() const;
+    void tell_keeps();
     [[nodiscard]] Fib& fib_of(Family family) { return family == Family::ipv4 ? fib4_ : fib6_; }
     [[nodiscard]] const Fib& fib_of(Family family) const { return family == Family::ipv4 ? fib4_ : fib6_; }
 
@@ -111,6 +132,12 @@ class Tables final : public ForwardingSink {
     std::map<Ifindex, Interface> interfaces_;
     std::unordered_map<AdjacencyId, AdjacencyState> states_;
     std::map<Ifindex, std::set<AdjacencyId>> users_;  // adjacencies over an interface
+    std::set<AdjacencyId> unpublished_;               // for want of an entry, until one is free again
+    Shortage adjacency_shortage_;
+    Shortage group_shortage_;
+    bool room_changed_ = false;
+    std::vector<Keep> keeps_;           // as the mirror has them
+    std::vector<Keep> keeps_for_room_;  // as last told
     Observers observers_;
 };
 

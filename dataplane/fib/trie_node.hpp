@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "dataplane/fib/shared.hpp"
+#include "millrace/types.hpp"
 
 namespace millrace::dataplane::trie {
 
@@ -25,12 +26,12 @@ inline constexpr unsigned bitmap_words = 2;
 inline constexpr uint32_t child_flag = 1U << 31;
 inline constexpr unsigned depth_bits = 8;
 inline constexpr uint32_t max_value = (1U << (31 - depth_bits)) - 1;
-// What addresses find whose prefixes did not fit: value 0, and no shorter prefix instead.
-inline constexpr uint32_t punt = UINT8_MAX;
 
 constexpr uint32_t leaf(uint32_t value, unsigned length) {
     return (value << depth_bits) | (length + 1);
 }
+// What addresses find whose prefixes did not fit, and no shorter prefix instead: of no prefix's depth.
+inline constexpr uint32_t no_room = leaf(raw(millrace::no_room), UINT8_MAX - 1);
 constexpr bool is_child(uint32_t entry) {
     return (entry & child_flag) != 0;
 }

@@ -37,7 +37,8 @@ namespace millrace {
     X(punt_encapsulation, "punt_encapsulation", "a route with a tunnel or labels (lightweight tunnel)")  \
     X(punt_qdisc, "punt_qdisc", "the egress port has a queueing discipline or a tc filter")              \
     X(punt_hairpin, "punt_hairpin", "egress is the ingress: the kernel may send a redirect")             \
-    X(punt_reverse_path, "punt_reverse_path", "the source fails rp_filter: the kernel's to discard")
+    X(punt_reverse_path, "punt_reverse_path", "the source fails rp_filter: the kernel's to discard")     \
+    X(punt_no_room, "punt_no_room", "a table of the fast path is full; see [sizes]")
 
 enum class Reason : uint8_t {
 #define MILLRACE_X(constant, name, text) constant,
@@ -85,6 +86,7 @@ constexpr bool kernel_carries_on(Reason r) {
         case Reason::punt_encapsulation:
         case Reason::punt_qdisc:
         case Reason::punt_hairpin:
+        case Reason::punt_no_room:
             return true;
         default:
             return false;

@@ -79,7 +79,9 @@ class ForwardingSink {
     virtual void add_local(const IpAddress& address) = 0;
     virtual void remove_local(const IpAddress& address) = 0;
 
-    // Ids are given out by the sink and are its to reuse, once no reader can hold them any more.
+    // Ids are given out by the sink and are its to reuse, once no reader can hold them any more. Where it has
+    // no room it says no_adjacency or no_room: whatever these are set to, what leads there is left to the
+    // kernel.
     virtual AdjacencyId create_adjacency() = 0;
     virtual void set_adjacency(AdjacencyId id, const AdjacencyState& state) = 0;
     virtual void destroy_adjacency(AdjacencyId id) = 0;
@@ -87,7 +89,8 @@ class ForwardingSink {
     virtual bool take_used(AdjacencyId id) = 0;
 
     virtual GroupId create_group() = 0;
-    virtual void set_group(GroupId id, const GroupState& state) = 0;
+    // False: there is no room for it, and its packets are left to the kernel until it is set again.
+    virtual bool set_group(GroupId id, const GroupState& state) = 0;
     virtual void destroy_group(GroupId id) = 0;
 
     // One prefix, one group. set_route replaces. Both take effect for each single packet at once and whole.

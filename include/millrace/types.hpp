@@ -29,6 +29,9 @@ enum class AdjacencyId : uint32_t {};  // given out by the dataplane
 inline constexpr TableId main_table{254};
 inline constexpr TableId local_table{255};
 inline constexpr GroupId no_route{0};
+// What there is no room for in the fast path's tables: left to the kernel.
+inline constexpr GroupId no_room{1};
+inline constexpr AdjacencyId no_adjacency{0};  // ... for a next hop
 
 template <class E>
 requires std::is_enum_v<E>

@@ -80,6 +80,8 @@ std::vector<Case> cases() {
         {"Unsupported", Reason::punt_unsupported, in().ipv4(to("10.0.8.1")).udp().bytes()},
         {"Encapsulation", Reason::punt_encapsulation, in().ipv4(to("10.0.10.1")).udp().bytes()},
         {"Qdisc", Reason::punt_qdisc, in().ipv4(to("10.0.11.1")).udp().bytes()},
+        {"NoRoom", Reason::punt_no_room, in().ipv4(to("10.0.12.1")).udp().bytes()},
+        {"NoRoomForTheNextHop6", Reason::punt_no_room, in().ipv6(to6("2001:db8:a12::1")).udp().bytes()},
         {"Hairpin", Reason::punt_hairpin, in().ipv4(to("10.0.9.1")).udp().bytes()},
         {"Hairpin6", Reason::punt_hairpin, in().ipv6(to6("2001:db8:a9::1")).udp().bytes()},
     };
@@ -108,6 +110,8 @@ TEST_P(Reasons, CountedOnceAndNeverForwarded) {
     const AdjacencyId shaped = router.tables().create_adjacency();
     router.tables().set_adjacency(shaped, {Ifindex{2}, Reason::punt_qdisc, {}});
     router.route("10.0.11.0/24", router.group({{shaped}}));
+    router.route("10.0.12.0/24", no_room);
+    router.route("2001:db8:a12::/48", router.group({{no_adjacency}}));
     const GroupId back = router.group({{router.neighbour(0, next_hop)}});
     router.route("10.0.9.0/24", back);
     router.route("2001:db8:a9::/48", back);

@@ -40,12 +40,16 @@ struct Groups {
     }
 };
 
-TEST(GroupTable, IdZeroIsNoRouteForever) {
+TEST(GroupTable, NoRouteAndNoRoomStayWhatTheyAre) {
     Groups g;
     const Members one = {member(1)};
-    g.table.set(no_route, {Reason::forwarded, one, {}}, Ways{});
-    EXPECT_EQ(g.table.get(0).reason(), Reason::punt_no_route);
-    EXPECT_NE(g.table.create(), no_route);
+    EXPECT_TRUE(g.table.set(no_route, {Reason::forwarded, one, {}}, Ways{}));
+    EXPECT_FALSE(g.table.set(no_room, {Reason::forwarded, one, {}}, Ways{}));
+    g.table.destroy(no_room);
+    g.quiescence.close_batch();
+    EXPECT_EQ(g.table.get(raw(no_route)).reason(), Reason::punt_no_route);
+    EXPECT_EQ(g.table.get(raw(no_room)).reason(), Reason::punt_no_room);
+    EXPECT_GT(g.table.create(), no_room);
 }
 
 TEST(GroupTable, OneMemberTakesAll) {
@@ -122,8 +126,9 @@ TEST(GroupTable, NoBucketsLeftIsPunt) {
         id = table.create();
     }
     EXPECT_EQ(made, 1024U);
-    EXPECT_EQ(table.get(raw(id)).reason(), Reason::punt_unsupported);
-    table.destroy(GroupId{1});
+    EXPECT_EQ(table.get(raw(id)).reason(), Reason::punt_no_room);
+    EXPECT_FALSE(table.roomy());
+    table.destroy(GroupId{raw(no_room) + 1});
     g.quiescence.close_batch();
     EXPECT_TRUE(table.set(id, {Reason::forwarded, members, {}}, Ways{}));
 }
@@ -163,7 +168,7 @@ TEST(GroupTable, IdsAndBucketsAreReusedAfterTheGracePeriodOnly) {
     g.quiescence.offline(0);
     for (int i = 0; i < 10000; ++i) {
         const GroupId id = g.make({member(1), member(2)});
-        ASSERT_NE(id, no_route);
+        ASSERT_GT(id, no_room);
         ASSERT_EQ(g.table.get(raw(id)).reason(), Reason::forwarded) << "buckets ran out at " << i;
         g.table.destroy(id);
         g.quiescence.close_batch();
@@ -172,9 +177,15 @@ TEST(GroupTable, IdsAndBucketsAreReusedAfterTheGracePeriodOnly) {
 
 TEST(GroupTable, LimitReachedIsPunt) {
     Groups g;
-    while (g.table.create() != no_route) {
+    GroupId last = g.table.create();
+    while (g.table.create() != no_room) {
+        last = GroupId{raw(last) + 1};
     }
-    EXPECT_EQ(g.table.create(), no_route);
+    EXPECT_EQ(g.table.create(), no_room);
+    EXPECT_FALSE(g.table.roomy());
+    g.table.destroy(last);
+    g.quiescence.close_batch();
+    EXPECT_EQ(g.table.create(), last);
 }
 
 }  // namespace

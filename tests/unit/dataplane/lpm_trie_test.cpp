@@ -131,17 +131,19 @@ uint32_t fill(LpmTrie& trie) {
 
 TEST(LpmTrie, FullTableBecomesPuntNeverTheWrongCover) {
     Trie t(Family::ipv4, 64 << 10);
-    t.trie.insert(prefix("0.0.0.0/0"), 1);
+    t.trie.insert(prefix("0.0.0.0/0"), 7);
     const uint32_t last = fill(t.trie);
     ASSERT_GT(last, 64U);
     EXPECT_EQ(t.trie.usage().punting, 1U);
     const auto address = fmt::format("10.{}.{}.1", last / 64, last % 64);
-    EXPECT_EQ(lookup(t.trie, address.c_str()), 0U) << "punt, and not the default route";
+    EXPECT_EQ(lookup(t.trie, address.c_str()), raw(no_room)) << "and not the default route";
+    EXPECT_EQ(t.trie.without_room(),
+              std::vector{prefix(fmt::format("10.{}.{}.0/24", last / 64, last % 64).c_str())});
     EXPECT_EQ(lookup(t.trie, "10.0.1.1"), 101U) << "what was there before stays";
-    EXPECT_EQ(lookup(t.trie, "10.255.0.1"), 1U);
+    EXPECT_EQ(lookup(t.trie, "10.255.0.1"), 7U);
     // A shorter prefix that comes later does not hide the hole.
     t.trie.insert(prefix("10.0.0.0/9"), 4);
-    EXPECT_EQ(lookup(t.trie, address.c_str()), 0U);
+    EXPECT_EQ(lookup(t.trie, address.c_str()), raw(no_room));
     EXPECT_EQ(lookup(t.trie, "10.0.1.1"), 101U);
 }
 
@@ -150,7 +152,7 @@ TEST(LpmTrie, FullTableHealsWhenThereIsRoomAgain) {
     const uint32_t last = fill(t.trie);
     ASSERT_GT(last, 512U);
     const auto address = fmt::format("10.{}.{}.1", last / 64, last % 64);
-    EXPECT_EQ(lookup(t.trie, address.c_str()), 0U);
+    EXPECT_EQ(lookup(t.trie, address.c_str()), raw(no_room));
     for (uint32_t i = 256; i < last - 64; ++i) {
         ASSERT_TRUE(t.trie.remove(nth(i)));
     }

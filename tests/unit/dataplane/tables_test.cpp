@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace millrace::dataplane {
 namespace {
 
@@ -147,7 +149,7 @@ TEST_F(TablesTest, RoutesReadBack) {
     EXPECT_EQ(tables->lookup_route(main_table, IpAddress::parse("2001:db9::1").value()), no_route);
 }
 
-TEST_F(TablesTest, ManyReplacementsWithinOneBatchEndInPuntOrTheLastState) {
+TEST_F(TablesTest, ManyReplacementsWithinOneBatchAreTheKernelsUntilThereIsRoom) {
     tables->set_adjacency(adjacency, usable);
     tables->quiescence().add_worker(0);
     tables->quiescence().online(0);  // a worker that never reports: nothing is reclaimed
@@ -155,13 +157,105 @@ TEST_F(TablesTest, ManyReplacementsWithinOneBatchEndInPuntOrTheLastState) {
         usable.destination.bytes[5] = static_cast<uint8_t>(i);
         tables->set_adjacency(adjacency, usable);
         const bool latest = current().l2[5] == static_cast<uint8_t>(i);
-        ASSERT_TRUE(latest || current().reason != Reason::forwarded) << "never an older MAC";
+        ASSERT_TRUE(latest || current().reason == Reason::punt_no_room) << "never an older MAC";
     }
+    EXPECT_EQ(current().reason, Reason::punt_no_room);
     tables->commit();
+    EXPECT_EQ(current().reason, Reason::punt_no_room);
     tables->quiescence().quiescent(0);
     tables->commit();
-    tables->set_adjacency(adjacency, usable);
-    EXPECT_EQ(current().reason, Reason::forwarded);
+    tables->commit();
+    EXPECT_EQ(current().reason, Reason::forwarded) << "without another change";
+    EXPECT_EQ(current().l2[5], static_cast<uint8_t>(999));
+}
+
+class RoomTest : public TablesTest {
+  protected:
+    void SetUp() override {
+        TablesTest::SetUp();
+        tables->observe(
+            {{}, {}, [this](std::span<const Keep> all) { keeps.assign(all.begin(), all.end()); }});
+    }
+    // What is kept, after telling: "10.0.0.0/24", "IPv4".
+    std::set<std::string> kept() {
+        tables->commit();
+        tables->tell_room();
+        std::set<std::string> all;
+        for (const Keep& keep : keeps) {
+            EXPECT_EQ(keep.cause, KeepCause::limit);
+            all.insert(keep.what());
+        }
+        return all;
+    }
+    // Each under a root entry of its own; i: below 16384 for IPv6.
+    static Prefix nth(Family family, uint32_t i) {
+        const auto byte = [](uint32_t v) { return static_cast<uint8_t>(v); };
+        return family == Family::ipv4 ? Prefix{{Family::ipv4, {10, byte(i >> 8), byte(i), 1}}, 32}
+                                      : Prefix{{Family::ipv6, {0x20, 1, byte(i >> 6), byte(i << 2)}}, 128};
+    }
+    std::vector<Keep> keeps;
+};
+
+TEST_F(RoomTest, PrefixesWithoutAGroupAreKeptAndComeBack) {
+    std::vector<GroupId> groups;
+    for (GroupId id = tables->create_group(); id != no_room; id = tables->create_group()) {
+        groups.push_back(id);
+    }
+    const auto a = Prefix::parse("198.51.100.0/24").value();
+    const auto b = Prefix::parse("2001:db8::/32").value();
+    tables->set_route(main_table, a, groups[0]);
+    EXPECT_EQ(kept(), std::set<std::string>{});
+    tables->set_route(main_table, a, no_room);
+    tables->set_route(main_table, b, no_room);
+    EXPECT_EQ(kept(), (std::set<std::string>{a.text(), b.text()}));
+    tables->set_route(main_table, a, groups[0]);
+    EXPECT_EQ(kept(), std::set<std::string>{b.text()});
+    tables->remove_route(main_table, b);
+    EXPECT_EQ(kept(), std::set<std::string>{});
+}
+
+TEST_F(RoomTest, MorePrefixesThanAClassifierHoldsKeepTheFamily) {
+    for (uint32_t i = 0; i <= MILLRACE_MAX_KEEP; ++i) {
+        tables->set_route(main_table, nth(Family::ipv4, i), no_room);
+    }
+    EXPECT_EQ(kept(), std::set<std::string>{"IPv4"});
+    tables->remove_route(main_table, nth(Family::ipv4, 0));
+    EXPECT_EQ(kept(), std::set<std::string>{"IPv4"}) << "until there are none";
+    for (uint32_t i = 1; i <= MILLRACE_MAX_KEEP; ++i) {
+        tables->remove_route(main_table, nth(Family::ipv4, i));
+    }
+    EXPECT_EQ(kept(), std::set<std::string>{});
+}
+
+TEST_F(RoomTest, WhatTheFullFibHidesIsKeptAndTheMirrorsKeepsStay) {
+    const std::vector<Keep> of_mirror = {{.cause = KeepCause::limit, .port = "p0", .text = "the mirror's"}};
+    tables->set_keeps(of_mirror);
+    for (const Family family : {Family::ipv4, Family::ipv6}) {
+        SCOPED_TRACE(raw(family));
+        uint32_t n = 0;
+        const auto punting = [&] { return tables->fib_usage(family).now.punting; };
+        while (punting() < 3) {
+            ASSERT_LT(n, family == Family::ipv4 ? 65536U : 16384U);
+            tables->set_route(main_table, nth(family, n), GroupId{2 + n % 8});
+            ++n;
+        }
+        const auto all = kept();
+        EXPECT_EQ(all.size(), 1 + punting());
+        EXPECT_TRUE(all.contains("all"));
+        for (const std::string& text : all) {
+            if (text != "all") {
+                const auto prefix = Prefix::parse(text).value();
+                EXPECT_EQ(tables->lookup_route(main_table, prefix.address), no_room) << text;
+            }
+        }
+        for (uint32_t i = 0; i < n; ++i) {
+            tables->remove_route(main_table, nth(family, i));
+        }
+        for (int i = 0; i < 100 && punting() != 0; ++i) {
+            tables->commit();
+        }
+        EXPECT_EQ(kept(), std::set<std::string>{"all"});
+    }
 }
 
 }  // namespace

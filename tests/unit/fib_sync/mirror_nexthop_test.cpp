@@ -35,6 +35,65 @@ TEST(MirrorNexthop, ReplaceUnderManyPrefixesIsAFewCalls) {
     EXPECT_EQ(m.sink.call_count, 0U);
 }
 
+// What the sink has no room for is the kernel's, until it has.
+TEST(MirrorNexthop, PrefixesWithoutAGroupComeBackWhenThereIsRoom) {
+    Mirrored m;
+    m.sink.max_groups = 1;
+    m.apply({route("10.1.0.0/16", {via("192.0.2.1", e0)}), route("10.2.0.0/16", {via("192.0.2.2", e0)}),
+             by_id("10.3.0.0/16", 5), object(5, via("192.0.2.3", e1)), typed("10.4.0.0/16", RTN_BLACKHOLE),
+             route("10.5.0.0/16", {via("192.0.2.1", e0), via("192.0.2.2", e1)})});
+    EXPECT_EQ(m.sink.outcome("10.1.0.0/16"), "forward 10:punt_no_neighbour*1");
+    for (const char* prefix : {"10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16", "10.5.0.0/16"}) {
+        EXPECT_EQ(m.sink.outcome(prefix), "punt_no_room") << prefix;
+    }
+    EXPECT_FALSE(m.mirror.ask_for_room());
+    // A link of the multipath group's goes: it is found by its handle, for it has no id of its own.
+    m.apply({link(e1, "e1", false), link(e1, "e1")});
+    EXPECT_EQ(m.sink.outcome("10.5.0.0/16"), "punt_no_room");
+    m.sink.max_groups = 3;
+    ASSERT_TRUE(m.mirror.ask_for_room());
+    m.mirror.commit();
+    m.sink.max_groups = SIZE_MAX;
+    ASSERT_TRUE(m.mirror.ask_for_room());
+    m.mirror.commit();
+    EXPECT_EQ(m.sink.outcome("10.2.0.0/16"), "forward 10:punt_no_neighbour*1");
+    EXPECT_EQ(m.sink.outcome("10.3.0.0/16"), "forward 11:punt_no_neighbour*1");
+    EXPECT_EQ(m.sink.outcome("10.4.0.0/16"), "drop_blackhole");
+    EXPECT_EQ(m.sink.outcome("10.5.0.0/16"), "forward 10:punt_no_neighbour*1 11:punt_no_neighbour*1");
+    EXPECT_FALSE(m.mirror.ask_for_room());
+    m.sink.clear_log();
+    m.mirror.commit();
+    EXPECT_EQ(m.sink.call_count, 0U) << "all has been told";
+}
+
+TEST(MirrorNexthop, NextHopsWithoutRoomComeBackWhenThereIsRoom) {
+    Mirrored m;
+    m.sink.max_adjacencies = 1;
+    m.apply({route("10.1.0.0/16", {via("192.0.2.1", e0)}), route("10.2.0.0/16", {via("192.0.2.2", e0)}),
+             by_id("10.3.0.0/16", 5), object(5, via("192.0.2.1", e0))});
+    EXPECT_EQ(m.sink.outcome("10.2.0.0/16"), "punt_no_room");
+    m.apply({object(5, via("192.0.2.3", e0)), neighbour(e0, "192.0.2.3", 3)});
+    EXPECT_EQ(m.sink.outcome("10.3.0.0/16"), "forward punt_no_room*1");
+    m.sink.max_adjacencies = SIZE_MAX;
+    ASSERT_TRUE(m.mirror.ask_for_room());
+    m.mirror.commit();
+    EXPECT_EQ(m.sink.outcome("10.2.0.0/16"), "forward 10:punt_no_neighbour*1");
+    EXPECT_EQ(m.sink.outcome("10.3.0.0/16"), "forward 10:02:00:00:00:00:03*1");
+    m.apply({removed(route("10.2.0.0/16", {via("192.0.2.2", e0)})), removed(by_id("10.3.0.0/16", 5))});
+    EXPECT_EQ(m.sink.adjacencies.size(), 1U);
+}
+
+TEST(MirrorNexthop, AGroupOfMoreMembersThanThereIsRoomForIsTheKernels) {
+    Mirrored m;
+    m.sink.max_members = 1;
+    m.apply({route("10.1.0.0/16", {via("192.0.2.1", e0), via("192.0.2.2", e1)})});
+    EXPECT_EQ(m.sink.outcome("10.1.0.0/16"), "punt_no_room");
+    m.sink.max_members = 2;
+    ASSERT_TRUE(m.mirror.ask_for_room());
+    m.mirror.commit();
+    EXPECT_EQ(m.sink.outcome("10.1.0.0/16"), "forward 10:punt_no_neighbour*1 11:punt_no_neighbour*1");
+}
+
 TEST(MirrorNexthop, IdRulesOverTheExpandedHops) {
     Mirrored m;
     RouteMessage r = by_id("10.0.0.0/8", 5);

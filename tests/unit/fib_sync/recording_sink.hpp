@@ -44,6 +44,10 @@ class RecordingSink : public ForwardingSink {
         EXPECT_EQ(locals.erase(address), 1U) << address.text();
     }
     AdjacencyId create_adjacency() override {
+        if (adjacencies.size() >= max_adjacencies) {
+            log("create_adjacency: no room");
+            return no_adjacency;
+        }
         const AdjacencyId id{++last_id_};
         log(fmt::format("create_adjacency {}", raw(id)));
         adjacencies[id] = {};
@@ -66,24 +70,32 @@ class RecordingSink : public ForwardingSink {
         used.erase(id);
     }
     bool take_used(AdjacencyId id) override {
-        EXPECT_TRUE(adjacencies.contains(id));
+        EXPECT_TRUE(id == no_adjacency || adjacencies.contains(id));
         return used.erase(id) != 0;
     }
     GroupId create_group() override {
+        if (groups.size() >= max_groups) {
+            log("create_group: no room");
+            return no_room;
+        }
         const GroupId id{++last_id_};
         log(fmt::format("create_group {}", raw(id)));
         groups[id] = {};
         return id;
     }
-    void set_group(GroupId id, const GroupState& state) override {
+    bool set_group(GroupId id, const GroupState& state) override {
         log(fmt::format("set_group {} {}", raw(id), name(state.reason)));
+        if (id == no_room) {
+            return false;
+        }
         EXPECT_TRUE(groups.contains(id));
         EXPECT_EQ(state.reason == Reason::forwarded, !state.members.empty());
         for (const GroupMember& m : state.members) {
-            EXPECT_TRUE(adjacencies.contains(m.adjacency));
+            EXPECT_TRUE(m.adjacency == no_adjacency || adjacencies.contains(m.adjacency));
             EXPECT_GE(m.weight, 1U);
         }
         groups[id] = {state.reason, {state.members.begin(), state.members.end()}, true};
+        return state.members.size() <= max_members;
     }
     void destroy_group(GroupId id) override {
         log(fmt::format("destroy_group {}", raw(id)));
@@ -93,7 +105,7 @@ class RecordingSink : public ForwardingSink {
     void set_route(TableId table, const Prefix& prefix, GroupId group) override {
         log(fmt::format("set_route {} {}", prefix.text(), raw(group)));
         EXPECT_EQ(table, main_table);
-        EXPECT_TRUE(groups.contains(group) && groups[group].set);
+        EXPECT_TRUE(group == no_room || (groups.contains(group) && groups[group].set));
         if (const auto old = routes.find(prefix); old != routes.end()) {
             --users_[old->second];
         }
@@ -156,12 +168,19 @@ class RecordingSink : public ForwardingSink {
         if (route == routes.end()) {
             return "none";
         }
+        if (route->second == no_room) {
+            return std::string(name(Reason::punt_no_room));
+        }
         const Group& group = groups.at(route->second);
         if (group.reason != Reason::forwarded) {
             return std::string(name(group.reason));
         }
         std::multiset<std::string> members;
         for (const GroupMember& m : group.members) {
+            if (m.adjacency == no_adjacency) {
+                members.insert(fmt::format("{}*{}", name(Reason::punt_no_room), m.weight));
+                continue;
+            }
             const AdjacencyState& a = adjacencies.at(m.adjacency);
             const bool usable = a.reason == Reason::forwarded;
             members.insert(fmt::format("{}:{}*{}", raw(a.ifindex),
@@ -195,6 +214,10 @@ class RecordingSink : public ForwardingSink {
     std::map<AdjacencyId, AdjacencyState> adjacencies;
     std::set<AdjacencyId> used;  // as if a packet had been forwarded over them
     std::map<GroupId, Group> groups;
+    // More than this there is no room for.
+    size_t max_groups = SIZE_MAX;
+    size_t max_members = SIZE_MAX;
+    size_t max_adjacencies = SIZE_MAX;
     std::map<Prefix, GroupId> routes;
     std::vector<std::string> calls;  // the first thousand since clear_log
     size_t call_count = 0;
@@ -207,7 +230,7 @@ class RecordingSink : public ForwardingSink {
         }
     }
 
-    uint32_t last_id_ = 0;
+    uint32_t last_id_ = raw(no_room);
     std::map<GroupId, size_t> users_;
 };
 
