@@ -15,13 +15,13 @@ constexpr uint64_t room_period_ms = 1000;
 
 FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
                  std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
-                 PolicyReader policy, WakeFd work)
+                 PolicyReader policy, ExceptionWatch exceptions, WakeFd work)
     : work_(std::move(work)),
       sink_(sink),
       mirror_(sink, std::move(ports)),
       transport_(std::move(transport)),
       sync_(mirror_, *transport_, options.sync),
-      keeps_(sink, mirror_, std::move(policy)),
+      keeps_(sink, mirror_, std::move(policy), std::move(exceptions)),
       writer_(std::move(writer)),
       care_(mirror_, sink, *writer_, options.managed_neighbours && writer_->managed_entries(), options.care),
       query_(transport_->event_fd()),
@@ -41,12 +41,17 @@ Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vect
     if (!policy) {
         return tl::unexpected(policy.error());
     }
+    auto exceptions = ExceptionWatch::open();
+    if (!exceptions) {
+        return tl::unexpected(exceptions.error());
+    }
     auto work = WakeFd::create();
     if (!work) {
         return tl::unexpected(work.error());
     }
     return std::unique_ptr<FibSync>(new FibSync(sink, std::move(ports), options, std::move(*transport),
-                                                std::move(*writer), std::move(*policy), std::move(*work)));
+                                                std::move(*writer), std::move(*policy),
+                                                std::move(*exceptions), std::move(*work)));
 }
 
 uint64_t FibSync::next_deadline_ms() const {

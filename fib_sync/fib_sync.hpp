@@ -68,10 +68,10 @@ class FibSync {
         transport_->on_dump_readable(sync_, now_ms());
         after_step(now_ms());
     }
-    // What says that the keeps may have changed; one or two, the same for life.
+    // What says that the keeps may have changed; a few, the same for life.
     [[nodiscard]] std::vector<int> policy_fds() const { return keeps_.fds(); }
     void on_policy_readable() {
-        keeps_.on_readable();
+        keeps_.on_readable(now_ms());
         after_step(now_ms());
     }
 
@@ -113,7 +113,7 @@ class FibSync {
   private:
     FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
             std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
-            PolicyReader policy, WakeFd work);
+            PolicyReader policy, ExceptionWatch exceptions, WakeFd work);
     void after_step(uint64_t now_ms) {
         keeps_.refresh(now_ms, sync_.statistics().resyncs);
         work_.set(sync_.busy());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace millrace::sync {
 namespace {
@@ -19,8 +20,21 @@ uint64_t ms_since(std::chrono::steady_clock::time_point begin) {
 
 }  // namespace
 
+std::vector<int> KeepWatch::fds() const {
+    std::vector<int> all = reader_.fds();
+    const std::vector<int> more = exceptions_.fds();
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+}
+
+void KeepWatch::on_readable(uint64_t now) {
+    stale_ = reader_.changed() || stale_;
+    exceptions_.on_readable(now);
+}
+
 uint64_t KeepWatch::next_deadline_ms() const {
-    return stale_ ? std::min(not_before_, links_at_) : links_at_;
+    const uint64_t links = std::min(links_at_, exceptions_.next_deadline_ms());
+    return stale_ ? std::min(not_before_, links) : links;
 }
 
 void KeepWatch::read(bool everything, const std::vector<PortDevice>& ports, uint64_t now) {
@@ -49,6 +63,9 @@ void KeepWatch::read(bool everything, const std::vector<PortDevice>& ports, uint
 
 void KeepWatch::tell(const std::vector<PortDevice>& ports) {
     std::vector<Keep> keeps = keeps_of(policy_, ports, mirror_.local_prefixes());
+    const std::vector<Keep> learned = exceptions_.keeps();
+    keeps.insert(keeps.end(), learned.begin(), learned.end());
+    std::sort(keeps.begin(), keeps.end());
     if (keeps != keeps_) {
         keeps_ = std::move(keeps);
         sink_.set_keeps(keeps_);
@@ -66,7 +83,9 @@ void KeepWatch::refresh(uint64_t now, uint64_t resyncs) {
     const bool links = now >= links_at_;
     const bool locals = locals_version_ != mirror_.local_prefixes_version();
     locals_version_ = mirror_.local_prefixes_version();
-    if (!moved && !everything && !links && !locals) {
+    exceptions_.refresh(now);
+    const bool learned = std::exchange(exceptions_version_, exceptions_.version()) != exceptions_.version();
+    if (!moved && !everything && !links && !locals && !learned) {
         return;
     }
     const std::vector<PortDevice> ports = mirror_.links().port_devices();

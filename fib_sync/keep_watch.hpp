@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "fib_sync/exceptions.hpp"
 #include "fib_sync/keeps.hpp"
 #include "fib_sync/mirror.hpp"
 #include "fib_sync/policy_reader.hpp"
@@ -18,19 +19,19 @@ namespace millrace::sync {
 class KeepWatch {
   public:
     // Both outlive this.
-    KeepWatch(ForwardingSink& sink, Mirror& mirror, PolicyReader reader)
-        : sink_(sink), mirror_(mirror), reader_(std::move(reader)) {}
+    KeepWatch(ForwardingSink& sink, Mirror& mirror, PolicyReader reader, ExceptionWatch exceptions)
+        : sink_(sink), mirror_(mirror), reader_(std::move(reader)), exceptions_(std::move(exceptions)) {}
 
-    // See PolicyReader. After on_readable() call refresh().
-    [[nodiscard]] std::vector<int> fds() const { return reader_.fds(); }
-    void on_readable() { stale_ = reader_.changed() || stale_; }
+    // See PolicyReader and ExceptionWatch. After on_readable() call refresh().
+    [[nodiscard]] std::vector<int> fds() const;
+    void on_readable(uint64_t now);
 
     // Reads again what may have changed, and tells what did. To be called whenever the mirror may have
     // changed, and at next_deadline_ms(). resyncs: completed by the mirror; each one reads everything anew.
     void refresh(uint64_t now, uint64_t resyncs);
     [[nodiscard]] uint64_t next_deadline_ms() const;
     // All has been read once since the mirror was complete for the first time.
-    [[nodiscard]] bool known() const { return known_; }
+    [[nodiscard]] bool known() const { return known_ && exceptions_.known(); }
 
   private:
     void tell(const std::vector<PortDevice>& ports);
@@ -39,12 +40,14 @@ class KeepWatch {
     ForwardingSink& sink_;
     Mirror& mirror_;
     PolicyReader reader_;
+    ExceptionWatch exceptions_;
     Policy policy_;
     std::vector<Keep> keeps_;
     bool stale_ = true;
     bool known_ = false;
     uint64_t links_version_ = 0;
     uint64_t locals_version_ = 0;
+    uint64_t exceptions_version_ = 0;
     uint64_t resyncs_ = 0;
     uint64_t not_before_ = 0;  // reads rest as long as they take
     uint64_t links_at_ = 0;    // when the links are to be looked at again

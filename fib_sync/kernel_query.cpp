@@ -105,7 +105,7 @@ Status NetlinkQuery::start_dump(DumpKind kind) {
     // The kernel merges the IPv4 local table into the main one's trie until there are rules, and walks
     // through all of it for the few local routes, without a break: 0.2 s for 1.2 M routes.
     const auto table = kind == DumpKind::routes4 ? std::optional(main_table) : std::nullopt;
-    return send_dump_request(nl_socket_get_fd(dumps_.get()), kind, ++sequence_, table);
+    return send_dump_request(nl_socket_get_fd(dumps_.get()), kind, ++sequence_, {.table = table});
 }
 
 Result<KernelQuery::Part> NetlinkQuery::next(const std::function<void(const Message&)>& each) {

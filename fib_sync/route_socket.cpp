@@ -50,7 +50,7 @@ Result<RouteSocket> open_route_socket() {
     return s;
 }
 
-Status send_dump_request(int fd, DumpKind kind, uint32_t sequence, std::optional<TableId> table) {
+Status send_dump_request(int fd, DumpKind kind, uint32_t sequence, RouteChoice choice) {
     struct {
         AnyHeader any;
         std::array<std::byte, 8> attribute;  // behind the longest of the headers
@@ -88,8 +88,9 @@ Status send_dump_request(int fd, DumpKind kind, uint32_t sequence, std::optional
             r.any.header.nlmsg_type = RTM_GETROUTE;
             r.any.route.rtm_family = kind == DumpKind::routes4 ? AF_INET : AF_INET6;
             size = sizeof(rtmsg);
-            if (table) {
-                attribute(sizeof(rtmsg), RTA_TABLE, raw(*table));
+            r.any.route.rtm_flags = choice.exceptions ? RTM_F_CLONED : 0;
+            if (choice.table) {
+                attribute(sizeof(rtmsg), RTA_TABLE, raw(*choice.table));
             }
             break;
     }

@@ -28,10 +28,13 @@ inline constexpr size_t dump_datagram = 32768;
 // Non-blocking, and with strict checks of requests where the kernel knows them.
 [[nodiscard]] Result<RouteSocket> open_route_socket();
 
-// The kernel serves one dump of a socket at a time. table: of routes, only those of this one, where the
-// kernel has strict checks.
-[[nodiscard]] Status send_dump_request(int fd, DumpKind kind, uint32_t sequence,
-                                       std::optional<TableId> table = {});
+// Which routes a dump is to tell, where the kernel has strict checks.
+struct RouteChoice {
+    std::optional<TableId> table{};  // those of this table only
+    bool exceptions = false;         // instead of routes, what was learned about single hosts
+};
+// The kernel serves one dump of a socket at a time.
+[[nodiscard]] Status send_dump_request(int fd, DumpKind kind, uint32_t sequence, RouteChoice choice = {});
 
 // Calls f(header, whole message) with each message of a datagram, as long as it returns true.
 template <class F>

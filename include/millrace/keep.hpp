@@ -26,6 +26,7 @@ namespace millrace {
     X(multicast, "multicast")         \
     X(local, "local")                 \
     X(limit, "limit")                 \
+    X(learned, "learned")             \
     X(routes, "routes")
 
 enum class KeepCause : uint8_t {

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the kernel has learned by ICMP about single hosts: path MTUs (RFC 1191, RFC 8201) and redirects. It
+// holds for the kernel's transit too, as exceptions to a route, which the fast path doesn't know: such hosts
+// are left to the kernel.
+//
+// There are no notifications of exceptions. But they come from ICMP messages to the router itself, and a raw
+// socket sees each of these before the kernel acts on it. So a host is kept from the first message about it
+// on, and a dump of the exceptions a moment later says whether the kernel has believed it, and for how long.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "fib_sync/attributes.hpp"
+#include "fib_sync/wake_fd.hpp"
+#include "millrace/keep.hpp"
+#include "millrace/result.hpp"
+
+namespace millrace::sync {
+
+struct Exception {
+    IpAddress host{};
+    uint64_t lifetime_ms = 0;
+    std::string text{};  // "path MTU 1400, learned by ICMP"
+
+    bool operator==(const Exception&) const = default;
+};
+
+// The host that an ICMP message is about, where it may make an exception; nullopt where it can't, or is
+// malformed. message: as a raw socket gives it, for IPv4 with the IP header. Pure.
+[[nodiscard]] std::optional<IpAddress> exception_subject(Family family, Bytes message);
+// A route message of a dump; nullopt where it is no exception. Error: malformed. Pure.
+[[nodiscard]] Result<std::optional<Exception>> decode_exception(Bytes one_message);
+
+// Dumps the exceptions on a thread of its own: the kernel looks for them at each of its routes within one
+// system call, which takes a fraction of a second with a full table.
+class ExceptionDump {
+  public:
+    static Result<std::unique_ptr<ExceptionDump>> start();
+    ~ExceptionDump();
+    ExceptionDump(const ExceptionDump&) = delete;
+    ExceptionDump& operator=(const ExceptionDump&) = delete;
+
+    // Control thread. Begins a dump, which reads what there is from now on; not while one is under way.
+    void request();
+    // Readable once it has ended, until take().
+    [[nodiscard]] int fd() const { return done_.fd(); }
+    struct Answer {
+        Result<std::vector<Exception>> exceptions;
+        uint64_t cpu_ms = 0;  // that it took
+    };
+    std::optional<Answer> take();
+
+  private:
+    explicit ExceptionDump(WakeFd done) : done_(std::move(done)) {}
+    void run();
+
+    std::mutex mutex_;  // of all that follows
+    std::condition_variable wanted_;
+    bool begin_ = false;
+    bool stop_ = false;
+    std::optional<Answer> answer_;
+    WakeFd done_;
+    std::thread thread_;
+};
+
+// Control thread only. Time is in milliseconds of the caller's monotonic clock.
+class ExceptionWatch {
+  public:
+    // The sockets see the network namespace of the calling thread. Error: no raw sockets (CAP_NET_RAW).
+    static Result<ExceptionWatch> open();
+
+    // The same for life; readable (EPOLLIN) = call on_readable(), then refresh().
+    [[nodiscard]] std::vector<int> fds() const;
+    void on_readable(uint64_t now);
+    void refresh(uint64_t now);
+    [[nodiscard]] uint64_t next_deadline_ms() const;
+
+    // Has the kernel been asked at least once?
+    [[nodiscard]] bool known() const { return known_; }
+    // Sorted. Counts their changes.
+    [[nodiscard]] std::vector<Keep> keeps() const;
+    [[nodiscard]] uint64_t version() const { return version_; }
+
+  private:
+    struct Socket {
+        Family family;
+        int fd = -1;
+        uint32_t lost = 0;  // messages, as the kernel counts them
+        Socket(Family f, int descriptor) : family(f), fd(descriptor) {}
+        Socket(Socket&& other) noexcept;
+        Socket(const Socket&) = delete;
+        Socket& operator=(const Socket&) = delete;
+        Socket& operator=(Socket&&) = delete;
+        ~Socket();
+    };
+    struct Kept {
+        uint64_t until = 0;   // milliseconds
+        unsigned unseen = 0;  // dumps since a message came that have not told it
+        std::string text{};
+    };
+
+    ExceptionWatch() = default;
+    static Status open_socket(Family family, std::vector<Socket>& sockets);
+    void read(Socket& socket, uint64_t now);
+    void about(const IpAddress& host, uint64_t now);
+    void apply(const std::vector<Exception>& exceptions, uint64_t now);
+    void look_soon(uint64_t now);
+
+    std::vector<Socket> sockets_;
+    std::unique_ptr<ExceptionDump> dump_;
+    std::map<IpAddress, Kept> hosts_;
+    bool known_ = false;
+    bool lost_ = false;  // messages that nobody has seen: everything is kept until a dump has told
+    bool dumping_ = false;
+    bool lost_while_dumping_ = false;
+    uint64_t dump_at_ = 0;  // the next one
+    uint64_t rest_until_ = 0;
+    uint64_t version_ = 0;
+};
+
+}  // namespace millrace::sync
