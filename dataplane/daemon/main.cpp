@@ -157,9 +157,6 @@ Status serve(const Config& config, bool debug_hooks) {
                      return;
                  }
                  steering->set_mac(port, interface->mac);
-                 if (auto set = (*punter)->set_mac(port, interface->mac); !set) {
-                     spdlog::warn("{}", set.error().text());
-                 }
              },
          .local_changed = [&](const IpAddress& a, bool present) { steering->set_local(a, present); },
          .keeps_changed = [&](std::span<const Keep> keeps) { steering->set_keeps(keeps); }});

@@ -31,8 +31,6 @@ class Punter {
 
     // By PortId.
     [[nodiscard]] const std::vector<PuntRings>& rings() const { return rings_; }
-    // Control thread.
-    Status set_mac(PortId port, const MacAddress& mac) { return ports_[raw(port)]->tap.set_mac(mac); }
     // Any thread.
     [[nodiscard]] uint64_t written(PortId port) const { return ports_[raw(port)]->written.read(); }
     [[nodiscard]] uint64_t refused(PortId port) const { return ports_[raw(port)]->refused.read(); }
