@@ -222,8 +222,11 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
           keep((*loop)->every(heartbeat_period_us, [&] {
               states.probe();
               states.found(keeper->findings());
-              if (enabled && (*workers)->all_made_progress()) {
-                  steering.beat();
+              if ((*workers)->all_made_progress()) {
+                  if (enabled) {
+                      steering.beat();
+                  }
+                  // Also before it is ready: the watchdog goes on when the daemon starts itself again.
                   sd_notify(0, "WATCHDOG=1");
               }
               const uint64_t now = sync::FibSync::now_ms();
@@ -250,7 +253,8 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     const Status ran = (*loop)->run();
 
     const bool again = self.starts_again();
-    sd_notify(0, again ? "STATUS=starting again" : "STOPPING=1\nSTATUS=handing over to the kernel");
+    sd_notify(0,
+              again ? "WATCHDOG=1\nSTATUS=starting again" : "STOPPING=1\nSTATUS=handing over to the kernel");
     const Status disabled = steering.enable(false);
     const std::string left = drain(open.ports, **workers, **punter, drain_deadline);
     if (!left.empty()) {

@@ -58,13 +58,12 @@ XskTransmitRing::XskTransmitRing(int fd) : fd_(fd) {
     }
 }
 
-bool XskTransmitRing::empty() {
-    if (!counted_ || stuck_) {
+bool XskTransmitRing::empty() const {
+    if (!counted_) {
         return true;
     }
     // Copy mode sends 32 frames for each call, and counts when it finds no more.
     if (send(fd_, nullptr, 0, MSG_DONTWAIT) != 0 && (errno == ENETDOWN || errno == ENXIO)) {
-        stuck_ = true;
         return true;
     }
     const auto now = times_found_empty(fd_);

@@ -20,15 +20,13 @@ class XskTransmitRing {
   public:
     explicit XskTransmitRing(int fd);
     // Kicks. True once it was found empty since the object was made, also where it never will be: the netdev
-    // is down or gone (stuck()), or the kernel does not count (before 5.9).
-    bool empty();
-    [[nodiscard]] bool stuck() const { return stuck_; }
+    // is down or gone, or the kernel does not count (before 5.9).
+    [[nodiscard]] bool empty() const;
 
   private:
     int fd_;
     uint64_t before_ = 0;
     bool counted_ = false;
-    bool stuck_ = false;
 };
 
 // Would a socket be given for the queue? Binds one and lets it go; copy mode disturbs no traffic. Waits for
