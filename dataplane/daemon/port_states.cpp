@@ -79,7 +79,7 @@ std::string PortStates::lasting_problem(const State& state) {
 std::string PortStates::problem(PortId port) const {
     const State& state = states_[raw(port)];
     std::string text = lasting_problem(state);
-    const std::string obstacle = without_port(state.found.obstacle, state.name);
+    std::string obstacle = without_port(state.found.obstacle, state.name);
     if (!state.not_open.empty() && !obstacle.empty()) {
         return obstacle;
     }

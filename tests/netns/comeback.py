@@ -228,14 +228,16 @@ def restarts(cases, lab):
         def process():
             folder = pathlib.Path(f"/proc/{r.process.pid}")
             status = (folder / "status").read_text()
-            open_files = min(len(list((folder / "fd").iterdir())) for _ in range(20))  # some come and go
-            return (open_files, re.search(r"Cpus_allowed_list:\t(.*)", status)[1],
+            return (len(list((folder / "fd").iterdir())), re.search(r"Cpus_allowed_list:\t(.*)", status)[1],
                     re.search(r"Name:\t(.*)", status)[1])
         before = process()
         for _ in range(3):
             start_again(lab)
             wait_until(lambda: served(lab), "c0 is served", BACK)
-        expect(process() == before, f"descriptors, CPUs and name: {before} before, {process()} now")
+        now = process()
+        expect(now[1:] == before[1:], f"CPUs and name: {before} before, {now} now")
+        # A conversation or two of the test's come and go; three sockets a restart would stay.
+        expect(now[0] <= before[0] + 2, f"{before[0]} descriptors before, {now[0]} now")
         expect(before[2] == "millraced", before[2])
     with cases.case("after three restarts in a minute the next one waits, and show ports goes on saying why"):
         begin = time.monotonic()
