@@ -106,21 +106,33 @@ Status refuse_foreign(const std::string& port, Ifindex ifindex) {
                     port, program_name((*program)->id), (*program)->id, name(mode), port, ip_word));
 }
 
-}  // namespace
-
-Result<AttachReport> attach(const std::string& port, const AttachOptions& options) {
-    const auto dir = pin_dir(options.pin_root, port);
-    if (!dir) {
-        return tl::unexpected(dir.error());
+// The lock of the pin root, where the port has pins. Error: it has none.
+Status take_pins(const std::string& port, const std::string& pin_root, const std::string& dir, Fd& lock) {
+    struct stat folder {};
+    if (stat(pin_root.c_str(), &folder) == 0) {
+        auto locked = lock_pin_root(pin_root);
+        if (!locked) {
+            return tl::unexpected(locked.error());
+        }
+        lock = std::move(*locked);
     }
+    if (stat(dir.c_str(), &folder) != 0) {
+        return fail(fmt::format("port {}: no classifier attached (nothing in {})", port, dir),
+                    errno == ENOENT ? 0 : errno);
+    }
+    return {};
+}
+
+enum class Elsewhere : uint8_t { refuse, give_up };
+
+// The caller holds the lock of the pin root.
+Result<AttachReport> attach_at(const std::string& port, const std::string& dir, const AttachOptions& options,
+                               Elsewhere elsewhere) {
     const auto ifindex = find_netdev(port);
     if (!ifindex) {
         return tl::unexpected(ifindex.error());
     }
-    if (auto prepared = prepare_pin_root(options.pin_root); !prepared) {
-        return tl::unexpected(prepared.error());
-    }
-    const auto pinned = pinned_link(*dir + "/" MILLRACE_PIN_LINK, port);
+    const auto pinned = pinned_link(dir + "/" MILLRACE_PIN_LINK, port);
     if (!pinned) {
         return tl::unexpected(pinned.error());
     }
@@ -131,17 +143,23 @@ Result<AttachReport> attach(const std::string& port, const AttachOptions& option
         }
         return AttachReport{pinned->mode, pinned->program_id, true};
     }
-    if (pinned->state == PinnedLink::State::elsewhere) {
+    if (pinned->state == PinnedLink::State::elsewhere && elsewhere == Elsewhere::refuse) {
         return fail(
             fmt::format("port {}: {} holds a link to another netdev (ifindex {}: renamed, or in another "
                         "network namespace); 'millrace-steer detach {}' ends that",
-                        port, *dir, raw(pinned->ifindex), port));
+                        port, dir, raw(pinned->ifindex), port));
     }
     if (auto free = refuse_foreign(port, *ifindex); !free) {
         return tl::unexpected(free.error());
     }
+    if (pinned->state == PinnedLink::State::elsewhere) {
+        if (const int error = bpf_link_detach(pinned->fd.get()); error != 0) {
+            return fail(fmt::format("port {}: cannot detach from the netdev that had its name", port),
+                        -error);
+        }
+    }
     // Left by a netdev that is deleted, or by an attach that was killed.
-    if (auto removed = remove_pins(*dir); !removed) {
+    if (auto removed = remove_pins(dir); !removed) {
         return tl::unexpected(removed.error());
     }
 
@@ -149,8 +167,8 @@ Result<AttachReport> attach(const std::string& port, const AttachOptions& option
     if (!object) {
         return tl::unexpected(object.error());
     }
-    PinGuard guard(*dir);
-    if (auto maps = pin_maps(*object, *dir); !maps) {
+    PinGuard guard(dir);
+    if (auto maps = pin_maps(*object, dir); !maps) {
         return tl::unexpected(maps.error());
     }
     // The link comes last: it makes the port run, and closing it undoes that.
@@ -160,7 +178,7 @@ Result<AttachReport> attach(const std::string& port, const AttachOptions& option
     if (!link) {
         return tl::unexpected(link.error());
     }
-    const std::string path = *dir + "/" MILLRACE_PIN_LINK;
+    const std::string path = dir + "/" MILLRACE_PIN_LINK;
     if (bpf_obj_pin(link->fd.get(), path.c_str()) != 0) {
         return fail(fmt::format("{}: cannot pin", path), errno);
     }
@@ -169,15 +187,66 @@ Result<AttachReport> attach(const std::string& port, const AttachOptions& option
     return AttachReport{link->mode, program_now && *program_now ? (*program_now)->id : 0, false};
 }
 
+}  // namespace
+
+Result<AttachReport> attach(const std::string& port, const AttachOptions& options) {
+    const auto dir = pin_dir(options.pin_root, port);
+    if (!dir) {
+        return tl::unexpected(dir.error());
+    }
+    if (const auto netdev = find_netdev(port); !netdev) {
+        return tl::unexpected(netdev.error());
+    }
+    if (auto prepared = prepare_pin_root(options.pin_root); !prepared) {
+        return tl::unexpected(prepared.error());
+    }
+    const auto lock = lock_pin_root(options.pin_root);
+    if (!lock) {
+        return tl::unexpected(lock.error());
+    }
+    return attach_at(port, *dir, options, Elsewhere::refuse);
+}
+
+Result<AttachReport> attach_again(const std::string& port, const AttachOptions& options) {
+    const auto dir = pin_dir(options.pin_root, port);
+    if (!dir) {
+        return tl::unexpected(dir.error());
+    }
+    Fd lock;
+    if (auto taken = take_pins(port, options.pin_root, *dir, lock); !taken) {
+        return tl::unexpected(taken.error());
+    }
+    auto done = attach_at(port, *dir, options, Elsewhere::give_up);
+    if (!done) {
+        // What the operator wants outlasts a netdev that can't have it: the folder alone says so.
+        mkdir(dir->c_str(), 0700);
+    }
+    return done;
+}
+
+bool has_pins(const std::string& port, const std::string& pin_root) {
+    const auto dir = pin_dir(pin_root, port);
+    struct stat folder {};
+    return dir && stat(dir->c_str(), &folder) == 0;
+}
+
+Result<uint32_t> attached_program(const std::string& port, const std::string& pin_root) {
+    const auto dir = pin_dir(pin_root, port);
+    if (!dir) {
+        return tl::unexpected(dir.error());
+    }
+    const auto link = attached_link(*dir, port);
+    return link ? Result<uint32_t>(link->program_id) : tl::unexpected(link.error());
+}
+
 Status detach(const std::string& port, const std::string& pin_root) {
     const auto dir = pin_dir(pin_root, port);
     if (!dir) {
         return tl::unexpected(dir.error());
     }
-    struct stat folder {};
-    if (stat(dir->c_str(), &folder) != 0) {
-        return fail(fmt::format("port {}: no classifier attached (nothing in {})", port, *dir),
-                    errno == ENOENT ? 0 : errno);
+    Fd lock;
+    if (auto taken = take_pins(port, pin_root, *dir, lock); !taken) {
+        return taken;
     }
     // The kernel drops a link some time after its last pin; detaching is over when it returns.
     const Fd link(bpf_obj_get((*dir + "/" MILLRACE_PIN_LINK).c_str()));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Attaching the classifier to ports. The attachment is a pinned link: it outlives this process, and ends
 // with its pins. All functions: the network namespace of the calling thread; CAP_BPF and CAP_NET_ADMIN (and
-// CAP_SYS_ADMIN where a bpf filesystem has to be mounted); any thread, one at a time for a port. An Error's
-// text is one line for the operator.
+// CAP_SYS_ADMIN where a bpf filesystem has to be mounted); any thread and process: they wait for each other.
+// An Error's text is one line for the operator.
 #pragma once
 
 #include <array>
@@ -37,6 +37,19 @@ struct AttachReport {
 // Errors: no such netdev, a program of somebody else on it, the pin root not on a bpf filesystem, refused by
 // driver or kernel.
 Result<AttachReport> attach(const std::string& port, const AttachOptions& options = {});
+
+// For the daemon, when a port's netdev was replaced: attaches again where the operator had attached, that is
+// where the port's pins are there. Beyond attach(): a link that is on a netdev of another name or in another
+// namespace is given up for the netdev that has the name now. Errors: attach()'s; no pins.
+Result<AttachReport> attach_again(const std::string& port, const AttachOptions& options = {});
+
+// Did the operator attach to a netdev of this name, and not detach again, whatever became of the netdev?
+bool has_pins(const std::string& port, const std::string& pin_root);
+// Id of the classifier's program that the port runs. Error: it runs none of ours.
+Result<uint32_t> attached_program(const std::string& port, const std::string& pin_root);
+
+// The netdev that is called so. Error: none is, or the name is only another one (altname) of it.
+Result<Ifindex> find_netdev(const std::string& port);
 
 // Detaches and removes the pins. The netdev need not exist any more. Error: nothing attached.
 Status detach(const std::string& port, const std::string& pin_root = MILLRACE_PIN_ROOT);

@@ -24,6 +24,8 @@ class Fd {
     }
 
     [[nodiscard]] int get() const { return fd_; }
+    // The caller's to close.
+    [[nodiscard]] int release() { return std::exchange(fd_, -1); }
     explicit operator bool() const { return fd_ >= 0; }
 
   private:

@@ -6,14 +6,24 @@
 #include <linux/if_link.h>
 #include <net/if.h>
 
+#include <array>
 #include <cerrno>
+
+#include "millrace/abi.h"
 
 namespace millrace::steering {
 
+// The kernel takes an altname for a netdev's name, but tells only its name: a port must be called what the
+// kernel's messages call it.
 Result<Ifindex> find_netdev(const std::string& port) {
     const unsigned index = if_nametoindex(port.c_str());
     if (index == 0) {
         return fail(fmt::format("port {}: no such netdev; 'ip link' lists them", port));
+    }
+    std::array<char, IF_NAMESIZE> name{};
+    if (if_indextoname(index, name.data()) != nullptr && port != name.data()) {
+        return fail(fmt::format("port {}: that is another name (altname) of {}; use '{}'", port, name.data(),
+                                name.data()));
     }
     return Ifindex{index};
 }
@@ -82,6 +92,31 @@ Result<PinnedLink> pinned_link(const std::string& path, const std::string& port)
     if (*program && (*program)->id == link.program_id) {
         link.state = PinnedLink::State::attached;
         link.mode = (*program)->mode;
+    }
+    return link;
+}
+
+Result<PinnedLink> attached_link(const std::string& dir, const std::string& port) {
+    auto link = pinned_link(dir + "/" MILLRACE_PIN_LINK, port);
+    if (!link) {
+        return link;
+    }
+    switch (link->state) {
+        case PinnedLink::State::none:
+            return fail(
+                fmt::format("port {}: no classifier attached; run 'millrace-steer attach {}'", port, port));
+        case PinnedLink::State::gone:
+            return fail(
+                fmt::format("port {}: its netdev was deleted since the classifier was attached; run "
+                            "'millrace-steer attach {}'",
+                            port, port));
+        case PinnedLink::State::elsewhere:
+            return fail(
+                fmt::format("port {}: its classifier is attached to another netdev (ifindex {}: "
+                            "renamed, or in another network namespace)",
+                            port, raw(link->ifindex)));
+        case PinnedLink::State::attached:
+            break;
     }
     return link;
 }

@@ -8,13 +8,11 @@
 
 #include "millrace/result.hpp"
 #include "millrace/types.hpp"
+#include "steering_bpf/attach.hpp"
 #include "steering_bpf/fd.hpp"
 #include "steering_bpf/mode.hpp"
 
 namespace millrace::steering {
-
-// Errors: a name that no netdev can have, or no netdev of that name.
-Result<Ifindex> find_netdev(const std::string& port);
 
 struct XdpProgram {
     uint32_t id = 0;
@@ -41,5 +39,7 @@ struct PinnedLink {
 };
 // port: name of the netdev it should be on, which need not exist.
 Result<PinnedLink> pinned_link(const std::string& path, const std::string& port);
+// The link below dir, which is on the port's netdev. Error: it is not, or there is none.
+Result<PinnedLink> attached_link(const std::string& dir, const std::string& port);
 
 }  // namespace millrace::steering

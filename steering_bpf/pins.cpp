@@ -117,6 +117,14 @@ Status prepare_pin_root(const std::string& pin_root) {
     return {};
 }
 
+Result<Fd> lock_pin_root(const std::string& pin_root) {
+    Fd lock(open(pin_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!lock || flock(lock.get(), LOCK_EX) != 0) {
+        return fail(fmt::format("pin root {}: cannot lock", pin_root), errno);
+    }
+    return lock;
+}
+
 Status remove_pins(const std::string& dir) {
     std::vector<std::string_view> names = {MILLRACE_PIN_LINK};
     for (const MapSpec& map : map_specs) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "millrace/result.hpp"
+#include "steering_bpf/fd.hpp"
 
 namespace millrace::steering {
 
@@ -17,6 +18,8 @@ Result<std::string> pin_dir(const std::string& pin_root, const std::string& port
 Result<std::vector<std::string>> pinned_ports(const std::string& pin_root);
 // Makes the root, and mounts a bpffs on /sys/fs/bpf when the root is below and there is none.
 Status prepare_pin_root(const std::string& pin_root);
+// One attaches or detaches below the root at a time, whatever the process; waits. The root is there.
+Result<Fd> lock_pin_root(const std::string& pin_root);
 // Removes what we pin in dir, and dir. Nothing there is no error.
 Status remove_pins(const std::string& dir);
 

@@ -51,29 +51,12 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
     if (!dir) {
         return tl::unexpected(dir.error());
     }
-    const auto link = pinned_link(*dir + "/" MILLRACE_PIN_LINK, port);
+    const auto link = attached_link(*dir, port);
     if (!link) {
         return tl::unexpected(link.error());
     }
-    switch (link->state) {
-        case PinnedLink::State::none:
-            return out.failed(fmt::format("no classifier attached; run 'millrace-steer attach {}'", port), 0);
-        case PinnedLink::State::gone:
-            return out.failed(
-                fmt::format(
-                    "its netdev was deleted since the classifier was attached; run 'millrace-steer attach {}'",
-                    port),
-                0);
-        case PinnedLink::State::elsewhere:
-            return out.failed(
-                fmt::format("its classifier is attached to another netdev (ifindex {}: renamed, or in "
-                            "another network namespace)",
-                            raw(link->ifindex)),
-                0);
-        case PinnedLink::State::attached:
-            break;
-    }
     out.mode_ = link->mode;
+    out.program_ = link->program_id;
 
     // Before anything is written: a daemon that is refused must leave the one that runs alone.
     out.lock_ = Fd(::open(dir->c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

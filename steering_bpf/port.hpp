@@ -55,6 +55,7 @@ class PortMaps {
 
     [[nodiscard]] Result<Counters> counters() const;  // since attach, summed over the CPUs
     [[nodiscard]] Mode mode() const { return mode_; }
+    [[nodiscard]] uint32_t program_id() const { return program_; }  // the kernel's, of the classifier
 
   private:
     struct Unmap {
@@ -68,6 +69,7 @@ class PortMaps {
 
     std::string port_;
     Mode mode_ = Mode::native;
+    uint32_t program_ = 0;
     Fd lock_;  // of the pin folder, while this object lives
     Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_;
     std::unique_ptr<millrace_heartbeat, Unmap> heartbeat_;  // written by beat(), read by the classifier

@@ -7,13 +7,18 @@
 #include <systemd/sd-daemon.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <thread>
 
 #include "dataplane/config/config_file.hpp"
 #include "dataplane/control/server.hpp"
+#include "dataplane/daemon/drain.hpp"
+#include "dataplane/daemon/open_ports.hpp"
+#include "dataplane/daemon/port_keeper.hpp"
+#include "dataplane/daemon/port_states.hpp"
 #include "dataplane/daemon/preflight.hpp"
+#include "dataplane/daemon/restart.hpp"
 #include "dataplane/daemon/show.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/daemon/telemetry.hpp"
@@ -30,8 +35,8 @@ namespace {
 constexpr uint64_t heartbeat_period_us = 20'000;  // under half of the shortest timeout that may be configured
 constexpr uint64_t sync_tick_us = 5'000;
 constexpr uint64_t room_period_us = 200'000;
-constexpr auto drain_time =
-    std::chrono::milliseconds(20);  // what is in the rings when steering ends is forwarded
+// Far more than full rings need; what is left then waits for a netdev that sends nothing.
+constexpr auto drain_deadline = std::chrono::milliseconds(500);
 
 struct Options {
     std::string config = "/etc/millrace/millrace.toml";
@@ -52,30 +57,14 @@ void start_log(const std::string& level) {
     spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
 }
 
-Result<std::vector<AfXdpPort>> open_ports(const Config& config, rte_mempool* pool) {
-    std::vector<AfXdpPort> ports;
-    for (const PortConfig& port : config.ports) {
-        auto opened = AfXdpPort::open(port, pool, config.sizes.ring);
-        if (!opened) {
-            return tl::unexpected(opened.error());
-        }
-        spdlog::info("port {}: {} queue(s), {} sockets", port.name, port.queues,
-                     opened->zero_copy() ? "zero-copy" : "copy-mode");
-        ports.push_back(std::move(*opened));
+Status check_ports(const Config& config) {
+    const auto problems = port_problems(config);
+    if (!problems) {
+        return tl::unexpected(problems.error());
     }
-    return ports;
-}
-
-Result<std::vector<Tap>> make_taps(const Config& config) {
-    std::vector<Tap> taps;
-    for (const PortConfig& port : config.ports) {
-        auto tap = Tap::create(port.name);
-        if (!tap) {
-            return tl::unexpected(tap.error());
-        }
-        taps.push_back(std::move(*tap));
-    }
-    return taps;
+    const auto found =
+        std::find_if(problems->begin(), problems->end(), [](const std::string& p) { return !p.empty(); });
+    return found == problems->end() ? Status() : fail(*found);
 }
 
 RowOpener refuse_plant() {
@@ -84,7 +73,21 @@ RowOpener refuse_plant() {
     };
 }
 
-Status serve(const Config& config, bool debug_hooks) {
+std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& open, Punter& punter,
+                                         const Steering& steering) {
+    std::vector<PortKeeper::Kept> kept;
+    for (size_t p = 0; p < config.ports.size(); ++p) {
+        const PortId id{static_cast<uint16_t>(p)};
+        kept.push_back({.config = config.ports[p],
+                        .port = &open.ports[p],
+                        .tap = punter.tap(id),
+                        .program = steering.program(id),
+                        .mode = steering.mode(id)});
+    }
+    return kept;
+}
+
+Status serve(const Config& config, bool debug_hooks, Self& self) {
     auto loop = EventLoop::create();
     if (!loop) {
         return tl::unexpected(loop.error());
@@ -99,7 +102,12 @@ Status serve(const Config& config, bool debug_hooks) {
         return {};
     };
     for (const int signal : {SIGTERM, SIGINT}) {
-        if (auto added = keep((*loop)->on_signal(signal, [&] { (*loop)->stop(); })); !added) {
+        if (auto added = keep((*loop)->on_signal(signal,
+                                                 [&] {
+                                                     self.end();
+                                                     (*loop)->stop();
+                                                 }));
+            !added) {
             return added;
         }
     }
@@ -108,9 +116,19 @@ Status serve(const Config& config, bool debug_hooks) {
     if (!server) {
         return tl::unexpected(server.error());
     }
-    auto steering = Steering::open(config);
-    if (!steering) {
-        return tl::unexpected(steering.error());
+    auto problems = port_problems(config);
+    if (!problems) {
+        return tl::unexpected(problems.error());
+    }
+    Steering steering = Steering::open(config);
+    for (size_t p = 0; p < problems->size(); ++p) {
+        if ((*problems)[p].empty()) {
+            (*problems)[p] = steering.problem(PortId{static_cast<uint16_t>(p)});
+        }
+    }
+    const auto is_open = [](const std::string& problem) { return problem.empty(); };
+    if (std::none_of(problems->begin(), problems->end(), is_open)) {
+        return fail(problems->front());
     }
     warn_of_surprises(config);
     const auto eal = Eal::start(config);
@@ -121,49 +139,32 @@ Status serve(const Config& config, bool debug_hooks) {
     if (!pool) {
         return tl::unexpected(pool.error());
     }
-    const auto ports = open_ports(config, pool->get());
-    if (!ports) {
-        return tl::unexpected(ports.error());
+    OpenPorts open = open_ports(config, std::move(*problems), pool->get());
+    if (std::none_of(open.problems.begin(), open.problems.end(), is_open)) {
+        return fail(open.problems.front());
     }
     const auto tables =
         Tables::create(config.ports, config.sizes, static_cast<unsigned>(config.workers.cores.size()));
     if (!tables) {
         return tl::unexpected(tables.error());
     }
-    auto taps = make_taps(config);
-    if (!taps) {
-        return tl::unexpected(taps.error());
-    }
-    const auto punter = Punter::start(std::move(*taps), config.sizes.punt_ring, config.punt.rate);
+    const auto punter = Punter::start(std::move(open.taps), config.sizes.punt_ring, config.punt.rate);
     if (!punter) {
         return tl::unexpected(punter.error());
     }
-    const auto workers = WorkerSet::start(config.workers, *ports, **tables, (*punter)->rings());
+    const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings());
     if (!workers) {
         return tl::unexpected(workers.error());
     }
 
-    for (size_t p = 0; p < ports->size(); ++p) {
-        (*tables)->bind(PortId{static_cast<uint16_t>(p)}, (*ports)[p].ifindex());
-    }
+    PortStates states(open, steering, **tables);
+    const auto keeper = PortKeeper::start(kept_ports(config, open, **punter, steering),
+                                          config.steering.pin_root, config.workers.cores.size());
     (*tables)->observe(
-        {.interface_changed =
-             [&](PortId port, const Interface* interface) {
-                 steering->set_usable(port, interface != nullptr && interface->usable);
-                 if (interface == nullptr) {
-                     spdlog::error(
-                         "port {}: its netdev is gone or renamed; its traffic is left to the kernel "
-                         "until millraced is started again",
-                         config.ports[raw(port)].name);
-                     return;
-                 }
-                 steering->set_mac(port, interface->mac);
-                 if (auto set = (*punter)->set_mac(port, interface->mac); !set) {
-                     spdlog::warn("{}", set.error().text());
-                 }
-             },
-         .local_changed = [&](const IpAddress& a, bool present) { steering->set_local(a, present); },
-         .keeps_changed = [&](std::span<const Keep> keeps) { steering->set_keeps(keeps); }});
+        {.interface_changed = [&](PortId port,
+                                  const Interface* interface) { states.interface_changed(port, interface); },
+         .local_changed = [&](const IpAddress& a, bool present) { steering.set_local(a, present); },
+         .keeps_changed = [&](std::span<const Keep> keeps) { steering.set_keeps(keeps); }});
     std::vector<std::string> names;
     for (const PortConfig& port : config.ports) {
         names.push_back(port.name);
@@ -176,7 +177,7 @@ Status serve(const Config& config, bool debug_hooks) {
         return tl::unexpected(sync.error());
     }
 
-    const Running running{*ports, **tables, **workers, **punter, *steering};
+    const Running running{open.ports, **tables, **workers, **punter, steering, states};
     const Telemetry telemetry(running);
     (*server)->add_show("ports", show_ports(running));
     (*server)->add_show("counters", show_counters(running));
@@ -200,8 +201,8 @@ Status serve(const Config& config, bool debug_hooks) {
             return;
         }
         enabled = true;
-        steering->beat();
-        enabling = steering->enable(true);
+        steering.beat();
+        enabling = steering.enable(true);
         if (!enabling) {
             (*loop)->stop();
             return;
@@ -221,9 +222,21 @@ Status serve(const Config& config, bool debug_hooks) {
                               })),
           keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
           keep((*loop)->every(heartbeat_period_us, [&] {
-              if (enabled && (*workers)->all_made_progress()) {
-                  steering->beat();
+              states.probe();
+              states.found(keeper->findings());
+              if ((*workers)->all_made_progress()) {
+                  if (enabled) {
+                      steering.beat();
+                  }
+                  // Also before it is ready: the watchdog goes on when the daemon starts itself again.
                   sd_notify(0, "WATCHDOG=1");
+              }
+              const uint64_t now = sync::FibSync::now_ms();
+              const std::string* port = states.to_be_opened(self.restarts().counted(now) <= Restarts::free);
+              if (enabled && port != nullptr && self.restarts().next_ms(now) <= now) {
+                  spdlog::info("port {} can be opened: millraced starts again", *port);
+                  self.start_again();
+                  (*loop)->stop();
               }
           }))}) {
         if (!added) {
@@ -241,10 +254,20 @@ Status serve(const Config& config, bool debug_hooks) {
     (*sync)->start();
     const Status ran = (*loop)->run();
 
-    sd_notify(0, "STOPPING=1\nSTATUS=handing over to the kernel");
-    const Status disabled = steering->enable(false);
-    std::this_thread::sleep_for(drain_time);
-    (*sync)->give_back_neighbours();
+    const bool again = self.starts_again();
+    sd_notify(0,
+              again ? "WATCHDOG=1\nSTATUS=starting again" : "STOPPING=1\nSTATUS=handing over to the kernel");
+    const Status disabled = steering.enable(false);
+    const std::string left = drain(open.ports, **workers, **punter, drain_deadline);
+    if (!left.empty()) {
+        spdlog::warn("not empty at the end: {}", left);
+    }
+    if (again) {
+        // Neighbours stay managed: the next life knows its own by their protocol number.
+        self.restarts().count(sync::FibSync::now_ms());
+    } else {
+        (*sync)->give_back_neighbours();
+    }
     spdlog::info("stopped: transit is left to the kernel");
     for (const Status& status : {enabling, ran, disabled}) {
         if (!status) {
@@ -257,6 +280,7 @@ Status serve(const Config& config, bool debug_hooks) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    Self self(argv);
     CLI::App app{"millraced: forwards what the classifier steers to it, by the kernel's routes"};
     Options options;
     app.add_option("--config", options.config, "configuration file (TOML)")->capture_default_str();
@@ -281,11 +305,16 @@ int main(int argc, char** argv) {
         return fatal(ready.error());
     }
     if (options.check) {
+        if (auto good = check_ports(*config); !good) {
+            return fatal(good.error());
+        }
         warn_of_surprises(*config);
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;
     }
-    const Status served = serve(*config, options.debug_hooks);
-    return served ? 0 : fatal(served.error());
+    if (const Status served = serve(*config, options.debug_hooks, self); !served) {
+        return fatal(served.error());
+    }
+    return self.starts_again() ? fatal(self.exec_again()) : 0;
 }

@@ -36,52 +36,23 @@ class ControlSocket {
     int fd_;
 };
 
-Status check_port(const ControlSocket& socket, const PortConfig& port) {
-    if (if_nametoindex(port.name.c_str()) == 0) {
-        return fail(fmt::format("port {}: no such netdev; 'ip link' lists them", port.name));
-    }
-    ifreq request{};
-    if (socket.call(SIOCGIFHWADDR, port.name, request) && request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
-        return fail(
-            fmt::format("port {}: not an Ethernet netdev; remove it from the configuration", port.name));
-    }
-    // A driver that can't tell its channels is taken at its word when the socket is opened.
+// 0: the driver can't tell.
+uint32_t netdev_queues(const ControlSocket& socket, const std::string& port) {
     ethtool_channels channels{};
     channels.cmd = ETHTOOL_GCHANNELS;
+    ifreq request{};
     request.ifr_data = reinterpret_cast<char*>(&channels);
-    if (socket.call(SIOCETHTOOL, port.name, request)) {
-        const uint32_t have = channels.combined_count + channels.rx_count;
-        if (have > 0 && have < port.queues) {
-            return fail(fmt::format("port {}: queues = {}, but the netdev has {}; lower it, or 'ethtool -L'",
-                                    port.name, port.queues, have));
-        }
-        if (have > port.queues) {
-            spdlog::warn(
-                "port {}: {} of its {} queues are served, what arrives on the others stays in the kernel; "
-                "raise queues, or 'ethtool -L'",
-                port.name, port.queues, have);
-        }
-    }
-    return {};
+    return socket.call(SIOCETHTOOL, port, request) ? channels.combined_count + channels.rx_count : 0;
 }
 
-// Looks only: a daemon that runs is not disturbed.
-Status check_classifiers(const Config& config) {
-    const auto attached = steering::status(config.steering.pin_root);
-    if (!attached) {
-        return tl::unexpected(attached.error());
+std::string check_classifier(const std::string& port, const std::vector<steering::PortStatus>& attached) {
+    const auto found = std::find_if(attached.begin(), attached.end(),
+                                    [&](const steering::PortStatus& s) { return s.port == port; });
+    if (found == attached.end()) {
+        return fmt::format("port {}: no classifier attached; run 'millrace-steer attach {}'", port, port);
     }
-    for (const PortConfig& port : config.ports) {
-        const auto found = std::find_if(attached->begin(), attached->end(),
-                                        [&](const steering::PortStatus& s) { return s.port == port.name; });
-        if (found == attached->end()) {
-            return fail(fmt::format("port {}: no classifier attached; run 'millrace-steer attach {}'",
-                                    port.name, port.name));
-        }
-        if (!found->problem.empty()) {
-            return fail(fmt::format("port {}: {}; run 'millrace-steer attach {}'", port.name, found->problem,
-                                    port.name));
-        }
+    if (!found->problem.empty()) {
+        return fmt::format("port {}: {}; run 'millrace-steer attach {}'", port, found->problem, port);
     }
     return {};
 }
@@ -97,6 +68,20 @@ void warn_of_stripped_tags(const ControlSocket& socket, const PortConfig& port) 
             "port {}: VLAN tags may be stripped before the classifier sees them, and tagged frames pass for "
             "untagged; if the link carries any: 'ethtool -K {} rxvlan off'",
             port.name, port.name);
+    }
+}
+
+void warn_of_queues(const ControlSocket& socket, const PortConfig& port) {
+    const uint32_t have = netdev_queues(socket, port.name);
+    if (have > 0 && have < port.queues) {
+        spdlog::warn("port {}: queues = {}, but the netdev has {}; lower it, or 'ethtool -L'", port.name,
+                     port.queues, have);
+    }
+    if (have > port.queues) {
+        spdlog::warn(
+            "port {}: {} of its {} queues are served, what arrives on the others stays in the kernel; "
+            "raise queues, or 'ethtool -L'",
+            port.name, port.queues, have);
     }
 }
 
@@ -137,22 +122,53 @@ Status preflight(const Config& config) {
     if (auto kernel = check_kernel(); !kernel) {
         return kernel;
     }
+    return check_cores(config.workers.cores);
+}
+
+Status check_netdev(const PortConfig& port, size_t workers) {
+    if (const auto found = steering::find_netdev(port.name); !found) {
+        return tl::unexpected(found.error());
+    }
     const ControlSocket socket;
+    ifreq request{};
+    if (socket.call(SIOCGIFHWADDR, port.name, request) && request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
+        return fail(
+            fmt::format("port {}: not an Ethernet netdev; remove it from the configuration", port.name));
+    }
+    // A driver that can't tell its channels is taken at its word when the socket is opened.
+    const uint32_t have = netdev_queues(socket, port.name);
+    if (have > 0 && have < workers) {
+        return fail(fmt::format(
+            "port {}: the netdev has {} queue(s), and each of the {} workers needs one; 'ethtool -L'",
+            port.name, have, workers));
+    }
+    return {};
+}
+
+uint16_t queues_to_serve(const PortConfig& port) {
+    const uint32_t have = netdev_queues(ControlSocket(), port.name);
+    return have == 0 ? port.queues : static_cast<uint16_t>(std::min<uint32_t>(port.queues, have));
+}
+
+// Looks only: a daemon that runs is not disturbed.
+Result<std::vector<std::string>> port_problems(const Config& config) {
+    const auto attached = steering::status(config.steering.pin_root);
+    if (!attached) {
+        return tl::unexpected(attached.error());
+    }
+    std::vector<std::string> problems;
     for (const PortConfig& port : config.ports) {
-        if (auto checked = check_port(socket, port); !checked) {
-            return checked;
-        }
+        const Status netdev = check_netdev(port, config.workers.cores.size());
+        problems.push_back(netdev ? check_classifier(port.name, *attached) : netdev.error().text());
     }
-    if (auto cores = check_cores(config.workers.cores); !cores) {
-        return cores;
-    }
-    return check_classifiers(config);
+    return problems;
 }
 
 void warn_of_surprises(const Config& config) {
     const ControlSocket socket;
     for (const PortConfig& port : config.ports) {
         warn_of_stripped_tags(socket, port);
+        warn_of_queues(socket, port);
     }
 }
 

@@ -2,13 +2,26 @@
 // What can be told to be missing before anything is touched.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
 #include "millrace/config.hpp"
 #include "millrace/result.hpp"
 
 namespace millrace::dataplane {
 
-// Permissions, kernel features, netdevs and their queues, cores, classifiers. Main thread.
+// Permissions, kernel features, cores: what no port can do without. Main thread.
 Status preflight(const Config& config);
+// What keeps each port from being served, by PortId: no netdev, too few queues, no classifier. One line;
+// empty: nothing is known. Main thread.
+Result<std::vector<std::string>> port_problems(const Config& config);
+// Of one port, but for its classifier. Waits for whoever holds the kernel's network configuration (RTNL); any
+// thread.
+Status check_netdev(const PortConfig& port, size_t workers);
+// Receive queues that can be served: those configured, or as many as the netdev has. As above.
+uint16_t queues_to_serve(const PortConfig& port);
 // Logs what works, but not as the operator may think. Main thread.
 void warn_of_surprises(const Config& config);
 

@@ -56,14 +56,22 @@ Row port_row(const Running& running, PortId id) {
         tx_bytes += counters.tx_bytes.read();
     }
     Row row;
+    std::string problem = running.states.problem(id);
+    const bool usable = interface != nullptr && interface->usable;
+    if (problem.empty() && !usable) {
+        problem = "its link is down, or a bridge, bond or VRF has it";
+    }
     row["port"] = port.name();
+    row["state"] = problem.empty() ? "served" : "kernel";
+    row["reason"] = problem.empty() ? Row(nullptr) : Row(problem);
     row["ifindex"] = interface == nullptr ? Row(nullptr) : Row(raw(interface->ifindex));
     row["mac"] = interface == nullptr ? Row(nullptr) : Row(interface->mac.text());
     row["mtu"] = interface == nullptr ? Row(nullptr) : Row(interface->mtu);
-    row["usable"] = interface != nullptr && interface->usable;
+    row["usable"] = usable;
     row["queues"] = port.queues().size();
-    row["xdp_mode"] = steering::name(running.steering.mode(id));
-    row["xsk_mode"] = port.zero_copy() ? "zero-copy" : "copy";
+    const auto mode = running.steering.mode(id);
+    row["xdp_mode"] = mode ? Row(steering::name(*mode)) : Row(nullptr);
+    row["xsk_mode"] = port.is_open() ? Row(port.zero_copy() ? "zero-copy" : "copy") : Row(nullptr);
     row["rx_packets"] = rx_packets;
     row["rx_bytes"] = rx_bytes;
     row["tx_packets"] = tx_packets;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "dataplane/daemon/port_states.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/forward/worker_set.hpp"
 #include "dataplane/port/af_xdp_port.hpp"
@@ -20,10 +21,13 @@ struct Running {
     const WorkerSet& workers;
     const Punter& punter;
     const Steering& steering;
+    const PortStates& states;
 };
 
-// {"port","ifindex","mac","mtu","usable","queues","xdp_mode","xsk_mode","rx_packets","rx_bytes","tx_packets",
+// {"port","state","reason","ifindex","mac","mtu","usable","queues","xdp_mode","xsk_mode","rx_packets","rx_bytes","tx_packets",
 //  "tx_bytes","punted_packets","xsk_rx_dropped","xsk_rx_ring_full","xsk_fill_ring_empty","xsk_tx_invalid"}
+// state: "served", or "kernel" where the port is left to it; reason says why. null: what the port does not
+// have.
 RowOpener show_ports(Running running);
 // By ingress port, every reason: {"port","reason","packets","text"}
 RowOpener show_counters(Running running);

@@ -24,27 +24,33 @@ void warn(const Status& status) {
 }
 }  // namespace
 
-Result<Steering> Steering::open(const Config& config) {
+Result<steering::PortMaps> Steering::open(const Config& config, const std::string& port) {
+    auto maps = steering::PortMaps::open(port, config.steering.pin_root);
+    if (!maps) {
+        return maps;
+    }
+    millrace_steer_config disabled{};
+    disabled.heartbeat_timeout_ns = config.steering.heartbeat_timeout_ms * ns_per_ms;
+    disabled.max_frame = MILLRACE_MAX_FRAME;
+    Status written = maps->configure(disabled);
+    if (written) {
+        written = maps->set_keep(config.keep);
+    }
+    if (written) {
+        written = maps->replace_local({});
+    }
+    if (!written) {
+        return tl::unexpected(written.error());
+    }
+    return maps;
+}
+
+Steering Steering::open(const Config& config) {
     Steering all;
     for (const PortConfig& port : config.ports) {
-        auto maps = steering::PortMaps::open(port.name, config.steering.pin_root);
-        if (!maps) {
-            return tl::unexpected(maps.error());
-        }
-        millrace_steer_config disabled{};
-        disabled.heartbeat_timeout_ns = config.steering.heartbeat_timeout_ms * ns_per_ms;
-        disabled.max_frame = MILLRACE_MAX_FRAME;
-        Status written = maps->configure(disabled);
-        if (written) {
-            written = maps->set_keep(config.keep);
-        }
-        if (written) {
-            written = maps->replace_local({});
-        }
-        if (!written) {
-            return tl::unexpected(written.error());
-        }
-        all.ports_.push_back(std::move(*maps));
+        auto maps = open(config, port.name);
+        all.problems_.push_back(maps ? "" : maps.error().text());
+        all.ports_.push_back(maps ? std::optional(std::move(*maps)) : std::nullopt);
         all.names_.push_back(port.name);
         all.usable_.push_back(false);
     }
@@ -90,6 +96,9 @@ std::vector<Keep> Steering::fit(const std::string& port, Kept& kept) {
 void Steering::set_keeps(std::span<const Keep> found) {
     std::vector<Keep> keeps(found.begin(), found.end());
     for (size_t p = 0; p < ports_.size(); ++p) {
+        if (!ports_[p]) {
+            continue;
+        }
         Kept wanted = kept_of(names_[p], found);
         const std::vector<Keep> limits = fit(names_[p], wanted);
         keeps.insert(keeps.end(), limits.begin(), limits.end());
@@ -97,7 +106,7 @@ void Steering::set_keeps(std::span<const Keep> found) {
             continue;
         }
         const std::vector<Prefix> prefixes(wanted.prefixes.begin(), wanted.prefixes.end());
-        if (auto done = ports_[p].update_keep(prefixes, wanted.ipv4, wanted.ipv6); !done) {
+        if (auto done = ports_[p]->update_keep(prefixes, wanted.ipv4, wanted.ipv6); !done) {
             spdlog::warn("{}; the whole family stays in the kernel", done.error().text());
             continue;
         }
@@ -130,10 +139,13 @@ Status Steering::enable(bool on) {
     on_ = on;
     Status first;
     for (size_t p = 0; p < ports_.size(); ++p) {
-        if (!on) {
-            ports_[p].beat(0);  // can't fail: stale at once
+        if (!ports_[p]) {
+            continue;
         }
-        if (auto done = ports_[p].enable(on && usable_[p]); !done && first) {
+        if (!on) {
+            ports_[p]->beat(0);  // can't fail: stale at once
+        }
+        if (auto done = ports_[p]->enable(on && usable_[p]); !done && first) {
             first = done;
         }
     }
@@ -145,18 +157,22 @@ void Steering::set_usable(PortId port, bool usable) {
         return;
     }
     usable_[raw(port)] = usable;
-    if (on_) {
-        warn(ports_[raw(port)].enable(usable));
+    if (auto& maps = ports_[raw(port)]; maps && on_) {
+        warn(maps->enable(usable));
     }
 }
 
 void Steering::set_mac(PortId port, const MacAddress& mac) {
-    warn(ports_[raw(port)].set_mac(mac));
+    if (auto& maps = ports_[raw(port)]) {
+        warn(maps->set_mac(mac));
+    }
 }
 
 void Steering::set_local(const IpAddress& address, bool present) {
     for (auto& port : ports_) {
-        warn(present ? port.add_local(address) : port.remove_local(address));
+        if (port) {
+            warn(present ? port->add_local(address) : port->remove_local(address));
+        }
     }
 }
 
@@ -165,7 +181,9 @@ void Steering::beat() {
     clock_gettime(CLOCK_MONOTONIC, &now);
     const uint64_t ns = static_cast<uint64_t>(now.tv_sec) * ns_per_s + static_cast<uint64_t>(now.tv_nsec);
     for (auto& port : ports_) {
-        port.beat(ns);
+        if (port) {
+            port->beat(ns);
+        }
     }
 }
 

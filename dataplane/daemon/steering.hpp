@@ -2,6 +2,7 @@
 // The classifiers of all ports, as the daemon drives them.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -17,9 +18,11 @@ namespace millrace::dataplane {
 class Steering {
   public:
     // Opens every port's maps, and writes policy and limits there with the port disabled: until enable(true),
-    // all traffic stays in the kernel, whatever an earlier daemon has left behind. Control thread, but
-    // beat(), counters().
-    static Result<Steering> open(const Config& config);
+    // all traffic stays in the kernel, whatever an earlier daemon has left behind. A port whose maps can't be
+    // had is the kernel's; problem() says why. Control thread, but beat(), counters().
+    static Steering open(const Config& config);
+    // Empty: the port's maps are there.
+    [[nodiscard]] const std::string& problem(PortId port) const { return problems_[raw(port)]; }
 
     // Enables the ports that are usable; disables all, the heartbeat too, whatever fails on the way.
     Status enable(bool on);
@@ -34,14 +37,25 @@ class Steering {
     // Any thread. Now, for all ports.
     void beat();
 
-    [[nodiscard]] steering::Mode mode(PortId port) const { return ports_[raw(port)].mode(); }
+    // The kernel's id of the classifier whose maps are driven; 0: the port has no maps.
+    [[nodiscard]] uint32_t program(PortId port) const {
+        const auto& maps = ports_[raw(port)];
+        return maps ? maps->program_id() : 0;
+    }
+    // nullopt: the port has no maps.
+    [[nodiscard]] std::optional<steering::Mode> mode(PortId port) const {
+        const auto& maps = ports_[raw(port)];
+        return maps ? std::optional(maps->mode()) : std::nullopt;
+    }
     [[nodiscard]] Result<steering::Counters> counters(PortId port) const {
-        return ports_[raw(port)].counters();
+        return ports_[raw(port)] ? ports_[raw(port)]->counters() : steering::Counters{};
     }
 
   private:
     Steering() = default;
-    std::vector<steering::PortMaps> ports_;  // by PortId
+    static Result<steering::PortMaps> open(const Config& config, const std::string& port);
+    std::vector<std::optional<steering::PortMaps>> ports_;  // by PortId; none: left to the kernel
+    std::vector<std::string> problems_;                     // by PortId
     // What is kept of a port's traffic in its maps.
     struct Kept {
         std::set<Prefix> prefixes;

@@ -43,6 +43,15 @@ std::optional<PortId> Tables::port_of(const Interface& interface) const {
     return port->second;
 }
 
+void Tables::bind(PortId port, Ifindex ifindex) {
+    bound_[port] = ifindex;
+    for (const auto& [index, interface] : interfaces_) {
+        if (const auto of = ports_.find(interface.port); of != ports_.end() && of->second == port) {
+            publish_all(index);
+        }
+    }
+}
+
 const Interface* Tables::interface_of(PortId port) const {
     for (const auto& [ifindex, interface] : interfaces_) {
         if (port_of(interface) == port) {

@@ -29,8 +29,8 @@ class Tables final : public ForwardingSink {
 
     // The netdev that the port's sockets are bound to. Another one that comes to have the port's name, after
     // a rename or when the netdev was made anew, is not the port: routes over it punt. Without a call, any
-    // is.
-    void bind(PortId port, Ifindex ifindex) { bound_[port] = ifindex; }
+    // is; Ifindex 0: none is.
+    void bind(PortId port, Ifindex ifindex);
 
     // What main wants to hear of as well; called on the control thread, after the tables have changed.
     struct Observers {

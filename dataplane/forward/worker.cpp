@@ -40,7 +40,12 @@ uint64_t Worker::poll_queues() {
 void Worker::sleep() {
     quiescence_.offline(index_);
     counters_.sleeps.add(1);
-    poll(poll_.data(), poll_.size(), sleep_ms);
+    if (poll(poll_.data(), poll_.size(), sleep_ms) > 0) {
+        for (pollfd& p : poll_) {
+            // A socket whose netdev is gone would end every sleep at once, for ever.
+            p.fd = (p.revents & (POLLERR | POLLNVAL)) == 0 ? p.fd : -1;
+        }
+    }
     quiescence_.online(index_);
 }
 

@@ -14,8 +14,8 @@ namespace millrace::dataplane {
 
 class WorkerSet {
   public:
-    // Main thread, after Eal::start; everything given outlives the set. Each port has at least as many queues
-    // as there are workers.
+    // Main thread, after Eal::start; everything given outlives the set. Each port that is open has at least
+    // as many queues as there are workers.
     static Result<std::unique_ptr<WorkerSet>> start(const WorkerConfig& config,
                                                     const std::vector<AfXdpPort>& ports, Tables& tables,
                                                     const std::vector<PuntRings>& punt);

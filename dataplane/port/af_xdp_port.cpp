@@ -13,6 +13,8 @@
 #include <set>
 #include <utility>
 
+#include "dataplane/port/xsk.hpp"
+
 namespace millrace::dataplane {
 
 namespace {
@@ -48,6 +50,16 @@ Result<AfXdpPort> AfXdpPort::open(const PortConfig& config, rte_mempool* pool, u
             fmt::format("port {}: its netdev was replaced while it was opened; start again", config.name));
     }
     return port;
+}
+
+AfXdpPort AfXdpPort::closed(const std::string& name) {
+    AfXdpPort port;
+    port.name_ = name;
+    return port;
+}
+
+bool AfXdpPort::alive() const {
+    return std::all_of(queues_.begin(), queues_.end(), [](const Queue& q) { return xsk_is_bound(q.fd); });
 }
 
 Status AfXdpPort::open_queue(const PortConfig& config, uint16_t queue, rte_mempool* pool, uint16_t ring) {
@@ -110,6 +122,9 @@ AfXdpPort::AfXdpPort(AfXdpPort&& other) noexcept
       zero_copy_(other.zero_copy_) {}
 
 AfXdpPort::~AfXdpPort() {
+    if (!alive()) {
+        return;
+    }
     // Closing, the driver tries to detach the classifier. The pinned link refuses, as it should; the driver's
     // error message about it would only worry the reader of the log.
     const int level = static_cast<int>(rte_log_get_global_level());

@@ -31,6 +31,10 @@ class AfXdpPort {
     // After Eal::start, with a classifier on the netdev. Main thread. pool outlives the port. Once it
     // returns, the sockets are in the classifier's map. ring: descriptors, a power of two.
     static Result<AfXdpPort> open(const PortConfig& config, rte_mempool* pool, uint16_t ring);
+    // A port that is not served: no queues, no netdev. It keeps its place, the PortId.
+    static AfXdpPort closed(const std::string& name);
+    // A port whose sockets are dead is left for the end of the process: its netdev is gone, and the driver
+    // would take the XDP program off whoever has its ifindex now.
     ~AfXdpPort();
     AfXdpPort(AfXdpPort&& other) noexcept;
     AfXdpPort(const AfXdpPort&) = delete;
@@ -43,6 +47,9 @@ class AfXdpPort {
     [[nodiscard]] const std::vector<Queue>& queues() const { return queues_; }
     [[nodiscard]] bool zero_copy() const { return zero_copy_; }
     // Any thread.
+    [[nodiscard]] bool is_open() const { return !queues_.empty(); }
+    // Are the sockets still bound? Once they are not, they never are again. True for a closed port.
+    [[nodiscard]] bool alive() const;
     [[nodiscard]] XskStatistics statistics() const;
 
   private:

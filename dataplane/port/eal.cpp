@@ -5,6 +5,7 @@
 #include <rte_config.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_ethdev.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_pool_ops.h>
@@ -149,7 +150,10 @@ Result<std::unique_ptr<Eal>> Eal::start(const Config& config) {
 }
 
 Eal::~Eal() {
-    rte_eal_cleanup();
+    // It closes what is still open: see ~AfXdpPort(). What it would free ends with the process all the same.
+    if (rte_eth_dev_count_avail() == 0) {
+        rte_eal_cleanup();
+    }
 }
 
 void MempoolDeleter::operator()(rte_mempool* pool) const {

@@ -25,9 +25,10 @@ uint64_t now_ns() {
 }
 }  // namespace
 
-Result<std::unique_ptr<Punter>> Punter::start(std::vector<Tap> taps, uint16_t ring_size, uint32_t rate) {
+Result<std::unique_ptr<Punter>> Punter::start(std::vector<std::optional<Tap>> taps, uint16_t ring_size,
+                                              uint32_t rate) {
     std::unique_ptr<Punter> punter(new Punter);
-    for (Tap& tap : taps) {
+    for (std::optional<Tap>& tap : taps) {
         punter->ports_.push_back(std::make_unique<Port>(std::move(tap), rate));
     }
     if (auto made = punter->make_rings(ring_size); !made) {
@@ -75,7 +76,7 @@ unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
         auto* frame = static_cast<rte_mbuf*>(frames[i]);
         if (budget != nullptr && !budget->take()) {
             port.over_rate.add(1);
-        } else if (port.tap.write(rte_pktmbuf_mtod(frame, const void*), rte_pktmbuf_data_len(frame))) {
+        } else if (port.tap->write(rte_pktmbuf_mtod(frame, const void*), rte_pktmbuf_data_len(frame))) {
             port.written.add(1);
         } else {
             port.refused.add(1);
@@ -83,6 +84,12 @@ unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
         rte_pktmbuf_free(frame);
     }
     return n;
+}
+
+bool Punter::empty() const {
+    return std::all_of(rings_.begin(), rings_.end(), [](const PuntRings& r) {
+        return rte_ring_empty(r.carry_on) != 0 && rte_ring_empty(r.answer) != 0;
+    });
 }
 
 unsigned Punter::round() {

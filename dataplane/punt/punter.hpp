@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -21,9 +22,11 @@ namespace millrace::dataplane {
 
 class Punter {
   public:
-    // taps: by PortId; the punter owns them. ring_size: frames that may wait in a ring, a power of two. rate:
-    // packets a second and port that are to be answered. After Eal::start.
-    static Result<std::unique_ptr<Punter>> start(std::vector<Tap> taps, uint16_t ring_size, uint32_t rate);
+    // taps: by PortId, none for a port that is not open; the punter owns them. ring_size: frames that may
+    // wait in a ring, a power of two. rate: packets a second and port that are to be answered. After
+    // Eal::start.
+    static Result<std::unique_ptr<Punter>> start(std::vector<std::optional<Tap>> taps, uint16_t ring_size,
+                                                 uint32_t rate);
     // Hands over what waits, then ends the thread. The workers have stopped.
     ~Punter();
     Punter(const Punter&) = delete;
@@ -31,8 +34,13 @@ class Punter {
 
     // By PortId.
     [[nodiscard]] const std::vector<PuntRings>& rings() const { return rings_; }
-    // Control thread.
-    Status set_mac(PortId port, const MacAddress& mac) { return ports_[raw(port)]->tap.set_mac(mac); }
+    // For whoever keeps it in order; nullptr where there is none.
+    [[nodiscard]] Tap* tap(PortId port) {
+        auto& tap = ports_[raw(port)]->tap;
+        return tap ? &*tap : nullptr;
+    }
+    // Does nothing wait? What the thread has in hand is no longer in a ring. Any thread.
+    [[nodiscard]] bool empty() const;
     // Any thread.
     [[nodiscard]] uint64_t written(PortId port) const { return ports_[raw(port)]->written.read(); }
     [[nodiscard]] uint64_t refused(PortId port) const { return ports_[raw(port)]->refused.read(); }
@@ -40,8 +48,8 @@ class Punter {
 
   private:
     struct Port {
-        Port(Tap t, uint32_t rate) : tap(std::move(t)), budget(rate) {}
-        Tap tap;
+        Port(std::optional<Tap> t, uint32_t rate) : tap(std::move(t)), budget(rate) {}
+        std::optional<Tap> tap;
         TokenBucket budget;  // of packets to be answered
         Counter written;
         Counter refused;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The way back to the kernel: a TAP for each port, whose ingress tc redirects into the ingress of the port.
 // What is written to it arrives in the stack as if it had come in on the port itself, past the classifier.
+//
+// Its MAC is its own, the same for a port each time, and never the port's: what configures netdevs by MAC
+// would take it for the port.
 #pragma once
 
 #include <cstdint>
@@ -17,21 +20,29 @@ class Tap {
     // port: the netdev to redirect into. The TAP goes when the object, or the process, goes. Main thread.
     static Result<Tap> create(const std::string& port);
     ~Tap();
-    Tap(Tap&& other) noexcept : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)) {}
+    Tap(Tap&& other) noexcept;
     Tap(const Tap&) = delete;
     Tap& operator=(const Tap&) = delete;
     Tap& operator=(Tap&&) = delete;
 
     [[nodiscard]] const std::string& name() const { return name_; }
-    // Frames are to the port's MAC; a TAP with another one would have the stack discard them. Control thread.
-    Status set_mac(const MacAddress& mac);
     // frame: whole, layer 2 first. false: the kernel refused it. One thread at a time.
     [[nodiscard]] bool write(const void* frame, uint32_t bytes) const;
 
+    // One thread at a time, beside write(); both wait for whoever holds the kernel's network configuration.
+    // Error: what somebody has done to it; what is written is lost.
+    [[nodiscard]] Status check() const;
+    // Makes the device anew behind the same descriptor: frames that are written meanwhile are refused.
+    Status make_again();
+
   private:
-    Tap(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
-    int fd_;
+    explicit Tap(std::string port) : port_(std::move(port)) {}
+    Status make();
+    int fd_ = -1;
+    std::string port_;
     std::string name_;
+    Ifindex ifindex_{};
+    Ifindex target_{};
 };
 
 }  // namespace millrace::dataplane

@@ -61,6 +61,42 @@ class WorkerTest : public testing::TestWithParam<IdlePolicy> {
     std::thread thread;
 };
 
+class DeadSocketTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        router.route("198.51.100.0/24", router.group({{router.neighbour(1, {{2, 0, 0, 0, 0, 9}})}}));
+        wake = eventfd(0, EFD_NONBLOCK);
+        int ends[2];
+        ASSERT_EQ(pipe(ends), 0);
+        close(ends[0]);
+        dead = ends[1];
+        worker = std::make_unique<dataplane::Worker>(
+            0,
+            std::vector<dataplane::RxQueue>{{router.device(0), 0, PortId{0}, wake},
+                                            {router.device(2), 0, PortId{2}, dead}},
+            router.forwarder(), router.tables().quiescence(), router.worker_counters(),
+            WorkerConfig{.cores = {0}, .idle = IdlePolicy::sleep, .idle_after_us = 50});
+        thread = std::thread([this] { worker->run(); });
+    }
+    void TearDown() override {
+        worker->stop();
+        thread.join();
+        close(wake);
+        close(dead);
+    }
+    const dataplane::WorkerCounters& counters() { return router.worker_counters(); }
+    void send_on_live() {
+        const Bytes frame = Frame().ethernet({.destination = port_mac(0)}).ipv4().udp().bytes();
+        ASSERT_EQ(rte_ring_enqueue(router.rx_ring(0), router.make_frame(frame)), 0);
+    }
+
+    TestRouter router;
+    int wake = -1;
+    int dead = -1;
+    std::unique_ptr<dataplane::Worker> worker;
+    std::thread thread;
+};
+
 TEST_P(WorkerTest, ServesEveryQueueUnderItsOwnPort) {
     for (const unsigned p : {0U, 2U, 3U}) {
         send(p);
@@ -82,6 +118,16 @@ TEST_P(WorkerTest, SleepsOnlyWhenAllowed) {
         EXPECT_TRUE(eventually([&] { return router.worker_counters().loops.read() > before + 100000; }));
         EXPECT_EQ(router.worker_counters().sleeps.read(), 0U);
     }
+}
+
+// A descriptor that will say POLLERR for ever, as some kernels' AF_XDP sockets do once their netdev is gone.
+TEST_F(DeadSocketTest, AnIdleWorkerSleepsAllTheSame) {
+    EXPECT_TRUE(eventually([&] { return counters().sleeps.read() > 2; }));
+    const uint64_t before = counters().sleeps.read();
+    std::this_thread::sleep_for(200ms);
+    EXPECT_LE(counters().sleeps.read() - before, 200U / dataplane::Worker::sleep_ms + 2);
+    send_on_live();
+    EXPECT_TRUE(eventually([&] { return router.count(0, Reason::forwarded) == 1; }));
 }
 
 TEST_P(WorkerTest, GracePeriodsEndWhileItRuns) {

@@ -124,13 +124,14 @@ class Netns:
         run(["ip", "netns", "del", self.name], check=False)
 
 
-def veth(left, left_name, right, right_name, left_mac=None, right_mac=None, mtu=1500):
-    """A veth pair with one queue between two namespaces, both ends up.
+def veth(left, left_name, right, right_name, left_mac=None, right_mac=None, mtu=1500, left_index=None, left_queues=1):
+    """A veth pair between two namespaces, both ends up; with one queue, but where the left end has more.
 
     Offloads are off: a checksum left for hardware that is not there would be wrong once a packet leaves by
     AF_XDP, and merged or oversized frames would not be what a wire carries.
     """
-    argv = ["link", "add", left_name, "mtu", mtu, "numtxqueues", 1, "numrxqueues", 1]
+    argv = ["link", "add", left_name, "mtu", mtu, "numtxqueues", 1, "numrxqueues", left_queues]
+    argv += ["index", left_index] if left_index else []
     argv += ["address", left_mac] if left_mac else []
     argv += ["type", "veth", "peer", "name", right_name, "mtu", mtu, "numtxqueues", 1, "numrxqueues", 1]
     argv += ["address", right_mac] if right_mac else []

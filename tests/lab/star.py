@@ -50,17 +50,21 @@ class StarLab(Lab):
         self.on_close(self.router.stop)
         return self
 
-    def connect(self, spoke):
+    def connect(self, spoke, **link):
         """The link between the edge and a host, with addresses and the host's default routes."""
         n, edge, host = SPOKES[spoke], self.netns["edge"], self.netns[spoke]
-        veth(edge, f"{spoke}0", host, "eth0", f"02:00:00:00:{n:02x}:01", f"02:00:00:00:{n:02x}:02")
-        for ns, device, four, six in (
-                (edge, f"{spoke}0", edge_address(spoke), edge_address(spoke, 6)),
-                (host, "eth0", host_address(spoke), host_address(spoke, 6))):
-            ns.ip("addr", "add", f"{four}/24", "dev", device)
-            ns.ip("addr", "add", f"{six}/64", "dev", device, "nodad")
+        veth(edge, f"{spoke}0", host, "eth0", f"02:00:00:00:{n:02x}:01", f"02:00:00:00:{n:02x}:02", **link)
+        self.address_edge(spoke)
+        host.ip("addr", "add", f"{host_address(spoke)}/24", "dev", "eth0")
+        host.ip("addr", "add", f"{host_address(spoke, 6)}/64", "dev", "eth0", "nodad")
         host.ip("route", "add", "default", "via", edge_address(spoke))
         host.ip("-6", "route", "add", "default", "via", edge_address(spoke, 6))
+
+    def address_edge(self, spoke):
+        """The edge's addresses on a link."""
+        for version, length in ((4, 24), (6, 64)):
+            self.edge.ip("addr", "add", f"{edge_address(spoke, version)}/{length}", "dev", f"{spoke}0",
+                         *(("nodad",) if version == 6 else ()))
 
     @property
     def edge(self):

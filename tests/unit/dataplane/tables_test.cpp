@@ -73,6 +73,20 @@ TEST_F(TablesTest, AnotherNetdevOfThePortsNameIsNotThePort) {
     EXPECT_TRUE(heard.empty());
 }
 
+// The netdev comes back from another namespace with its name and index; the sockets don't.
+TEST_F(TablesTest, APortThatIsBoundToNothingIsNoPortAnyMore) {
+    tables->bind(PortId{1}, interface.ifindex);
+    tables->set_adjacency(adjacency, usable);
+    EXPECT_EQ(current().reason, Reason::forwarded);
+    tables->bind(PortId{1}, Ifindex{});
+    EXPECT_EQ(current().reason, Reason::punt_unmanaged) << "at once";
+    tables->remove_interface(interface.ifindex);
+    tables->set_interface(interface);
+    tables->set_adjacency(adjacency, usable);
+    EXPECT_EQ(current().reason, Reason::punt_unmanaged);
+    EXPECT_EQ(tables->interface_of(PortId{1}), nullptr);
+}
+
 TEST_F(TablesTest, AdjacencyOverUnknownInterfacePunts) {
     usable.ifindex = Ifindex{99};
     tables->set_adjacency(adjacency, usable);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/daemon/open_ports.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include "dataplane/daemon/preflight.hpp"
+
+namespace millrace::dataplane {
+
+namespace {
+
+Result<AfXdpPort> open_port(const Config& config, PortConfig port, rte_mempool* pool) {
+    port.queues = queues_to_serve(port);
+    auto opened = AfXdpPort::open(port, pool, config.sizes.ring);
+    if (opened) {
+        spdlog::info("port {}: {} queue(s), {} sockets", port.name, port.queues,
+                     opened->zero_copy() ? "zero-copy" : "copy-mode");
+    }
+    return opened;
+}
+
+}  // namespace
+
+OpenPorts open_ports(const Config& config, std::vector<std::string> problems, rte_mempool* pool) {
+    OpenPorts all;
+    all.problems = std::move(problems);
+    all.refused.resize(config.ports.size());
+    for (size_t p = 0; p < config.ports.size(); ++p) {
+        const std::string& name = config.ports[p].name;
+        std::string& problem = all.problems[p];
+        std::optional<Tap> tap;
+        if (problem.empty()) {
+            if (auto made = Tap::create(name)) {
+                tap.emplace(std::move(*made));
+            } else {
+                problem = made.error().text();
+            }
+        }
+        if (problem.empty()) {
+            if (auto opened = open_port(config, config.ports[p], pool); opened) {
+                all.ports.push_back(std::move(*opened));
+                all.taps.push_back(std::move(tap));
+                continue;
+            } else {
+                problem = opened.error().text();
+                all.refused[p] = true;
+            }
+        }
+        all.ports.push_back(AfXdpPort::closed(name));
+        all.taps.emplace_back();
+    }
+    return all;
+}
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/daemon/port_keeper.hpp"
+
+#include <net/if.h>
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "dataplane/daemon/preflight.hpp"
+#include "dataplane/port/xsk.hpp"
+#include "steering_bpf/attach.hpp"
+#include "steering_bpf/fd.hpp"
+
+namespace millrace::dataplane {
+
+namespace {
+
+constexpr auto period = std::chrono::milliseconds(250);
+constexpr unsigned longest_pause = 120;  // rounds: 30 s
+
+bool is_up(const std::string& netdev) {
+    const steering::Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    netdev.copy(request.ifr_name, IFNAMSIZ - 1);
+    return socket && ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0;
+}
+
+}  // namespace
+
+PortKeeper::PortKeeper(std::vector<Kept> ports, std::string pin_root, size_t workers)
+    : ports_(std::move(ports)),
+      pin_root_(std::move(pin_root)),
+      workers_(workers),
+      attempts_(ports_.size()),
+      findings_(ports_.size()) {}
+
+std::unique_ptr<PortKeeper> PortKeeper::start(std::vector<Kept> ports, std::string pin_root, size_t workers) {
+    std::unique_ptr<PortKeeper> keeper(new PortKeeper(std::move(ports), std::move(pin_root), workers));
+    keeper->thread_ = std::thread([k = keeper.get()] { k->run(); });
+    pthread_setname_np(keeper->thread_.native_handle(), "millrace-ports");
+    return keeper;
+}
+
+PortKeeper::~PortKeeper() {
+    {
+        const std::lock_guard lock(mutex_);
+        stop_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+}
+
+std::vector<PortFinding> PortKeeper::findings() const {
+    const std::lock_guard lock(mutex_);
+    return findings_;
+}
+
+void PortKeeper::run() {
+    std::unique_lock lock(mutex_);
+    while (!stop_) {
+        lock.unlock();
+        ++round_;
+        std::vector<PortFinding> found;
+        for (size_t p = 0; p < ports_.size(); ++p) {
+            found.push_back(look(p));
+        }
+        lock.lock();
+        findings_ = std::move(found);
+        wake_.wait_for(lock, period, [this] { return stop_; });
+    }
+}
+
+PortFinding PortKeeper::look(size_t port) {
+    const Kept& kept = ports_[port];
+    const bool same_netdev = if_nametoindex(kept.config.name.c_str()) == raw(kept.port->ifindex());
+    if (kept.port->is_open() && kept.port->alive() && same_netdev) {
+        return look_at_open(port);
+    }
+    PortFinding found{.problem = {}, .obstacle = obstacle(port)};
+    found.openable = found.obstacle.empty();
+    return found;
+}
+
+PortFinding PortKeeper::look_at_open(size_t port) {
+    const Kept& kept = ports_[port];
+    PortFinding found{.problem = keep_tap(kept), .obstacle = {}};
+    const auto program = steering::attached_program(kept.config.name, pin_root_);
+    if (!program) {
+        found.problem = program.error().text();
+        return found;
+    }
+    if (*program != kept.program) {
+        found.problem = "its classifier was detached, and attached anew";
+        found.openable = is_up(kept.config.name);
+        return found;
+    }
+    const size_t served = kept.port->queues().size();
+    if (served < kept.config.queues) {
+        // A netdev that had fewer queues than configured may have more now.
+        const uint16_t have = queues_to_serve(kept.config);
+        found.openable =
+            have > served &&
+            xsk_try(kept.port->ifindex(), static_cast<uint16_t>(served), kept.config.zero_copy).has_value();
+    }
+    return found;
+}
+
+std::string PortKeeper::keep_tap(const Kept& kept) {
+    const Status checked = kept.tap->check();
+    if (checked) {
+        return {};
+    }
+    if (const Status made = kept.tap->make_again(); !made) {
+        return fmt::format("its TAP {} {}: {}", kept.tap->name(), checked.error().text(),
+                           made.error().text());
+    }
+    spdlog::warn("port {}: its TAP {} {}; it was made again", kept.config.name, kept.tap->name(),
+                 checked.error().text());
+    return {};
+}
+
+// Empty: there is none.
+std::string PortKeeper::obstacle(size_t port) {
+    const Kept& kept = ports_[port];
+    const std::string& name = kept.config.name;
+    if (const Status netdev = check_netdev(kept.config, workers_); !netdev) {
+        return netdev.error().text();
+    }
+    if (!is_up(name)) {
+        return "the netdev is down";
+    }
+    if (!steering::has_pins(name, pin_root_)) {
+        return fmt::format("no classifier attached; run 'millrace-steer attach {}'", name);
+    }
+    Attempts& attempts = attempts_[port];
+    if (const uint32_t ifindex = if_nametoindex(name.c_str()); attempts.ifindex != ifindex) {
+        attempts = {.ifindex = ifindex, .error = {}};
+    }
+    if (round_ < attempts.next_round) {
+        return attempts.error;
+    }
+    const Status tried = attach_and_try(kept);
+    attempts.failed = tried ? 0 : std::min(attempts.failed + 1, 8U);
+    attempts.next_round = tried ? 0 : round_ + std::min(1U << attempts.failed >> 1, longest_pause);
+    attempts.error = tried ? "" : tried.error().text();
+    return attempts.error;
+}
+
+// The operator had attached here: what became of the netdev is no reason to ask again.
+Status PortKeeper::attach_and_try(const Kept& kept) {
+    const std::string& name = kept.config.name;
+    if (!steering::attached_program(name, pin_root_)) {
+        const auto attached = steering::attach_again(
+            name, {.pin_root = pin_root_, .mode = kept.mode.value_or(steering::Mode::automatic)});
+        if (!attached) {
+            return tl::unexpected(attached.error());
+        }
+        if (!attached->already_attached) {
+            spdlog::info("port {}: classifier attached to its new netdev in {} mode", name,
+                         steering::name(attached->mode));
+        }
+    }
+    const Ifindex ifindex{if_nametoindex(name.c_str())};
+    for (uint16_t q = 0; q < queues_to_serve(kept.config); ++q) {
+        if (auto tried = xsk_try(ifindex, q, kept.config.zero_copy); !tried) {
+            return tried;
+        }
+    }
+    return {};
+}
+
+}  // namespace millrace::dataplane

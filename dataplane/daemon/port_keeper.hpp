@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Looks after the ports on a thread of its own, four times a second: is the classifier still ours, is the TAP
+// in order (if not, it is made again), and could a port that is not served be opened? What it asks and does
+// waits for whoever holds the kernel's network configuration (RTNL), which may be for seconds: the control
+// thread, which must beat, only reads what was found.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dataplane/port/af_xdp_port.hpp"
+#include "dataplane/punt/tap.hpp"
+#include "millrace/config.hpp"
+#include "steering_bpf/mode.hpp"
+
+namespace millrace::dataplane {
+
+struct PortFinding {
+    std::string problem;    // of a port that is open: why it can't be served all the same
+    std::string obstacle;   // why it can't be opened (again) now
+    bool openable = false;  // it could be opened (again), and would be served better for it
+
+    bool operator==(const PortFinding&) const = default;
+};
+
+class PortKeeper {
+  public:
+    struct Kept {
+        PortConfig config;
+        const AfXdpPort* port;               // outlives the keeper, like tap
+        Tap* tap;                            // nullptr where the port is closed
+        uint32_t program;                    // of the classifier that its sockets are with
+        std::optional<steering::Mode> mode;  // to attach in again; nullopt: automatic
+    };
+    // ports: by PortId. Main thread.
+    static std::unique_ptr<PortKeeper> start(std::vector<Kept> ports, std::string pin_root, size_t workers);
+    ~PortKeeper();
+    PortKeeper(const PortKeeper&) = delete;
+    PortKeeper& operator=(const PortKeeper&) = delete;
+
+    // By PortId; of the last round. Any thread.
+    [[nodiscard]] std::vector<PortFinding> findings() const;
+
+  private:
+    // Of what costs something to try: the same netdev is tried less and less often.
+    struct Attempts {
+        uint32_t ifindex = 0;
+        unsigned failed = 0;
+        uint64_t next_round = 0;
+        std::string error;
+    };
+    PortKeeper(std::vector<Kept> ports, std::string pin_root, size_t workers);
+    void run();
+    [[nodiscard]] PortFinding look(size_t port);
+    [[nodiscard]] PortFinding look_at_open(size_t port);
+    [[nodiscard]] std::string obstacle(size_t port);
+    Status attach_and_try(const Kept& kept);
+    std::string keep_tap(const Kept& kept);
+
+    std::vector<Kept> ports_;
+    std::string pin_root_;
+    size_t workers_;
+    uint64_t round_ = 0;
+    std::vector<Attempts> attempts_;  // by PortId
+
+    mutable std::mutex mutex_;
+    std::condition_variable wake_;
+    std::vector<PortFinding> findings_;  // guarded by mutex_, as stop_
+    bool stop_ = false;
+    std::thread thread_;
+};
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/daemon/restart.hpp"
+
+#include <fmt/core.h>
+#include <linux/close_range.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <climits>
+#include <cstdlib>
+#include <string_view>
+
+namespace millrace::dataplane {
+
+namespace {
+constexpr const char* variable = "MILLRACE_RESTARTS";
+}
+
+Restarts Restarts::parse(const char* text) {
+    if (text == nullptr) {
+        return {};
+    }
+    const std::string_view all = text;
+    const char* const end = all.data() + all.size();
+    Restarts out;
+    const auto count = std::from_chars(all.data(), end, out.count_);
+    if (count.ec != std::errc{} || count.ptr == end || *count.ptr != ',') {
+        return {};
+    }
+    const auto last = std::from_chars(count.ptr + 1, end, out.last_ms_);
+    return last.ec == std::errc{} && last.ptr == end ? out : Restarts{};
+}
+
+std::string Restarts::text() const {
+    return fmt::format("{},{}", count_, last_ms_);
+}
+
+unsigned Restarts::counted(uint64_t now_ms) const {
+    return now_ms > last_ms_ + calm_ms ? 0 : count_;
+}
+
+uint64_t Restarts::next_ms(uint64_t now_ms) const {
+    const unsigned before = counted(now_ms);
+    if (before < free) {
+        return 0;
+    }
+    const unsigned doubled = std::min(before - free, 5U);
+    return last_ms_ + std::min(uint64_t{1000} << doubled, longest_ms);
+}
+
+void Restarts::count(uint64_t now_ms) {
+    count_ = std::min(counted(now_ms), UINT_MAX - 1) + 1;
+    last_ms_ = now_ms;
+}
+
+Self::Self(char** argv) : argv_(argv) {
+    CPU_ZERO(&cpus_);
+    sched_getaffinity(0, sizeof(cpus_), &cpus_);
+    restarts_ = Restarts::parse(getenv(variable));  // NOLINT(concurrency-mt-unsafe): one thread yet
+    prctl(PR_SET_NAME, "millraced");                // /proc/self/exe has another name
+}
+
+Error Self::exec_again() const {
+    // All that wrote to the environment or read it has ended.
+    setenv(variable, restarts_.text().c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+    sched_setaffinity(0, sizeof(cpus_), &cpus_);
+    // DPDK's driver and libraries leak descriptors, AF_XDP sockets among them.
+    if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0) {
+        return Error{"descriptors can't be closed for a restart", errno};
+    }
+    // The program that runs, also after a new version was installed over it.
+    execv("/proc/self/exe", argv_);
+    return Error{"/proc/self/exe can't be started again", errno};
+}
+
+}  // namespace millrace::dataplane
