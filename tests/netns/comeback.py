@@ -190,6 +190,32 @@ def restarts(cases, lab):
             expect(not r.socket_path.exists(), "its socket is still there")
 
 
+def others_program(cases, lab):
+    """An XDP program of somebody else, on a netdev that was a port, is not the daemon's to take away."""
+
+    def attach_theirs():
+        lab.edge.ip("link", "set", "dev", "c0", "xdp", "obj", lab.build / "steering_bpf" / "classifier.bpf.o",
+                    "sec", "xdp.frags")
+        return lab.edge.link("c0")["xdp"]["prog"]["id"]
+
+    def made_anew():
+        index = lab.edge.link("c0")["ifindex"]
+        lab.edge.ip("link", "del", "c0")
+        lab.connect("c", left_index=index)
+
+    for title, change in (("detached from", lambda: None), ("made anew with the same ifindex", made_anew)):
+        with cases.case(f"a port {title}: another's XDP program stays when the daemon ends"):
+            lab.router.start()
+            lab.router.steer("detach", "c0")
+            change()
+            theirs = attach_theirs()
+            wait_until(lambda: not served(lab), "c0 is left to the kernel", BACK)
+            expect(lab.router.stop() == 0, lab.router.log_tail())
+            expect(lab.edge.link("c0").get("xdp", {}).get("prog", {}).get("id") == theirs, "it is gone")
+            lab.edge.ip("link", "set", "dev", "c0", "xdp", "off")
+            lab.router.steer("attach", "c0")
+
+
 def start_again(lab, wait=True):
     said = lab.router.log_path.read_text().count("millraced starts again")
     lab.router.steer("detach", "c0")
@@ -205,6 +231,7 @@ def main():
         pair.mill.router.attach()
         cases_of_coming_back(cases, pair)
         restarts(cases, pair.mill)
+        others_program(cases, pair.mill)
     return cases.finish()
 
 
