@@ -73,6 +73,7 @@ TEST_F(XskTest, DeadAfterAnotherNamespace) {
     must_run({"ip", "netns", "add", "millrace-xsk-test"});
     must_run({"ip", "link", "set", "e0", "netns", "millrace-xsk-test"});
     EXPECT_FALSE(xsk_is_bound(fd.get()));
+    must_run({"ip", "link", "del", "e1"});  // both ends, at once; the namespace's end takes its time
     must_run({"ip", "netns", "del", "millrace-xsk-test"});
 }
 
