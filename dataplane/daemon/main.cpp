@@ -26,6 +26,7 @@
 #include "fib_sync/fib_sync.hpp"
 #include "fib_sync/show.hpp"
 #include "fib_sync/verify.hpp"
+#include "steering_bpf/attach.hpp"
 
 using namespace millrace;
 using namespace millrace::dataplane;
@@ -261,6 +262,12 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     const std::string left = drain(open.ports, **workers, **punter, drain_deadline);
     if (!left.empty()) {
         spdlog::warn("not empty at the end: {}", left);
+    }
+    for (size_t p = 0; p < open.ports.size(); ++p) {
+        const auto program = steering::attached_program(open.ports[p].name(), config.steering.pin_root);
+        if (program.value_or(0) != steering.program(PortId{static_cast<uint16_t>(p)})) {
+            open.ports[p].leave();
+        }
     }
     if (again) {
         // Neighbours stay managed: the next life knows its own by their protocol number.

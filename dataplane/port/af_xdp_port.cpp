@@ -119,10 +119,11 @@ AfXdpPort::AfXdpPort(AfXdpPort&& other) noexcept
     : name_(std::move(other.name_)),
       ifindex_(other.ifindex_),
       queues_(std::exchange(other.queues_, {})),
-      zero_copy_(other.zero_copy_) {}
+      zero_copy_(other.zero_copy_),
+      left_(other.left_) {}
 
 AfXdpPort::~AfXdpPort() {
-    if (!alive()) {
+    if (left_ || !alive()) {
         return;
     }
     // Closing, the driver tries to detach the classifier. The pinned link refuses, as it should; the driver's

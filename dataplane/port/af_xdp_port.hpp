@@ -33,8 +33,9 @@ class AfXdpPort {
     static Result<AfXdpPort> open(const PortConfig& config, rte_mempool* pool, uint16_t ring);
     // A port that is not served: no queues, no netdev. It keeps its place, the PortId.
     static AfXdpPort closed(const std::string& name);
-    // A port whose sockets are dead is left for the end of the process: its netdev is gone, and the driver
-    // would take the XDP program off whoever has its ifindex now.
+    // Closing, the driver takes whatever XDP program is there off the netdev with the ifindex that it knows;
+    // only the classifier's pinned link withstands. So a port whose sockets are dead, its netdev being gone,
+    // or that was told to leave(), is left for the end of the process.
     ~AfXdpPort();
     AfXdpPort(AfXdpPort&& other) noexcept;
     AfXdpPort(const AfXdpPort&) = delete;
@@ -42,6 +43,8 @@ class AfXdpPort {
     AfXdpPort& operator=(AfXdpPort&&) = delete;
 
     [[nodiscard]] const std::string& name() const { return name_; }
+    // Its classifier is no longer ours. Main thread.
+    void leave() { left_ = true; }
     // Of the netdev that the sockets are bound to.
     [[nodiscard]] Ifindex ifindex() const { return ifindex_; }
     [[nodiscard]] const std::vector<Queue>& queues() const { return queues_; }
@@ -60,6 +63,7 @@ class AfXdpPort {
     Ifindex ifindex_{};
     std::vector<Queue> queues_;
     bool zero_copy_ = false;
+    bool left_ = false;
 };
 
 }  // namespace millrace::dataplane

@@ -20,13 +20,13 @@ class XskTest : public VethTest {
     // A socket on queue 0 of e0.
     steering::Fd bound() {
         constexpr int descriptors = 16;
-        void* memory =
-            mmap(nullptr, descriptors * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        constexpr size_t bytes = size_t{descriptors} * 4096;
+        void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         EXPECT_NE(memory, MAP_FAILED);
         steering::Fd fd(socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
         xdp_umem_reg umem{};
         umem.addr = reinterpret_cast<uintptr_t>(memory);
-        umem.len = descriptors * 4096;
+        umem.len = bytes;
         umem.chunk_size = 4096;
         EXPECT_EQ(setsockopt(fd.get(), SOL_XDP, XDP_UMEM_REG, &umem, sizeof(umem)), 0);
         for (const int ring : {XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_RX_RING, XDP_TX_RING}) {
@@ -73,6 +73,7 @@ TEST_F(XskTest, DeadAfterAnotherNamespace) {
     must_run({"ip", "netns", "add", "millrace-xsk-test"});
     must_run({"ip", "link", "set", "e0", "netns", "millrace-xsk-test"});
     EXPECT_FALSE(xsk_is_bound(fd.get()));
+    must_run({"ip", "link", "del", "e1"});  // both ends, at once; the namespace's end takes its time
     must_run({"ip", "netns", "del", "millrace-xsk-test"});
 }
 

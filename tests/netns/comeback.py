@@ -5,20 +5,18 @@ Each case runs in two labs at once, one with millrace and one with the kernel al
 other ports and to the port's host.
 """
 
-import json
 import pathlib
 import re
-import socket
 import sys
 import threading
 import time
 
 from lab.cases import Cases, build_dir, expect
-from lab.netns import CommandError, wait_until
-from lab.star import Probe, StarLab, edge_address, host_address
-from lab.traffic import Blast, ping
+from lab.netns import wait_until
+from lab.ports import PPS, blast, exact, on_fast_path, punts, row, served
+from lab.star import StarLab, edge_address, host_address
+from lab.traffic import ping
 
-PPS = 2000
 BLAST = 5  # s; the port is back long before
 BACK = 2.0  # s, from when the port is there
 # Packets to the port's host that may be lost beyond what the kernel loses: the same commands take longer in one
@@ -51,69 +49,6 @@ class Pair:
             thread.start()
         for thread in threads:
             thread.join()
-
-
-def row(lab, port="c0"):
-    return next(r for r in lab.router.ask("ports") if r["port"] == port)
-
-
-def served(lab, port="c0"):
-    try:
-        return row(lab, port)["state"] == "served"
-    except (OSError, CommandError, ValueError):
-        return False  # it is just starting again
-
-
-def redirected(lab, port="c0"):
-    """By the classifier's own counters: no daemon is asked."""
-    status = json.loads(lab.router.steer("status", port, "--json").stdout)
-    return status[0]["counters"].get("redirect", {"packets": 0})["packets"]
-
-
-def forwarded(lab, port):
-    return sum(r["packets"] for r in lab.router.ask("counters")
-               if r["port"] == port and r["reason"] == "forwarded")
-
-
-def on_fast_path(lab):
-    """Three pings between a and c: each is redirected, forwarded and counted on both ports."""
-    before = redirected(lab), forwarded(lab, "c0"), forwarded(lab, "a0")
-    if ping(lab.netns["a"], host_address("c"), 3, wait=1)["received"] != 3:
-        return False
-    lab.router.settled_counters()
-    grown = redirected(lab) - before[0], forwarded(lab, "c0") - before[1], forwarded(lab, "a0") - before[2]
-    return all(n >= 3 for n in grown)
-
-
-def exact(lab):
-    """What is counted as forwarded has left, as it should."""
-    with lab.netns["c"].socket(socket.AF_INET6) as heard, Probe(lab) as probe:
-        heard.bind(("::", 9))  # so that the host answers nothing
-        for version in (4, 6):
-            spoke, frame = probe.send(host_address("c", version))
-            expect(spoke == "c" and not probe.wrong("c", frame), f"IPv{version} to c came out at {spoke}")
-    before = forwarded(lab, "a0")
-    run = blast(lab, "c", 1)
-    try:
-        result = run.finish()
-    finally:
-        run.stop()
-    counted = lab.router.settled_counters() and forwarded(lab, "a0") - before
-    expect(result["lost"] == 0, f"{result['lost']} of {result['sent']} packets to c lost")
-    # Where the heartbeat was late, some took the kernel's way.
-    expect(result["received"] / 2 < counted <= result["received"],
-           f"{counted} counted as forwarded, {result['received']} arrived")
-
-
-def punts(lab):
-    """The way back into the kernel of c0."""
-    p = ping(lab.netns["c"], "2001:db8:250::1", 1)
-    expect("No route" in p["text"] and edge_address("c", 6) in p["text"], f"no answer of the edge: {p['text']}")
-
-
-def blast(lab, spoke, seconds):
-    return Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns[spoke], host_address(spoke), PPS, seconds,
-                 port=9000 + ord(spoke)).start()
 
 
 def comes_back(cases, pair, title, change, again=True):
@@ -255,6 +190,32 @@ def restarts(cases, lab):
             expect(not r.socket_path.exists(), "its socket is still there")
 
 
+def others_program(cases, lab):
+    """An XDP program of somebody else, on a netdev that was a port, is not the daemon's to take away."""
+
+    def attach_theirs():
+        lab.edge.ip("link", "set", "dev", "c0", "xdp", "obj", lab.build / "steering_bpf" / "classifier.bpf.o",
+                    "sec", "xdp.frags")
+        return lab.edge.link("c0")["xdp"]["prog"]["id"]
+
+    def made_anew():
+        index = lab.edge.link("c0")["ifindex"]
+        lab.edge.ip("link", "del", "c0")
+        lab.connect("c", left_index=index)
+
+    for title, change in (("detached from", lambda: None), ("made anew with the same ifindex", made_anew)):
+        with cases.case(f"a port {title}: another's XDP program stays when the daemon ends"):
+            lab.router.start()
+            lab.router.steer("detach", "c0")
+            change()
+            theirs = attach_theirs()
+            wait_until(lambda: not served(lab), "c0 is left to the kernel", BACK)
+            expect(lab.router.stop() == 0, lab.router.log_tail())
+            expect(lab.edge.link("c0").get("xdp", {}).get("prog", {}).get("id") == theirs, "it is gone")
+            lab.edge.ip("link", "set", "dev", "c0", "xdp", "off")
+            lab.router.steer("attach", "c0")
+
+
 def start_again(lab, wait=True):
     said = lab.router.log_path.read_text().count("millraced starts again")
     lab.router.steer("detach", "c0")
@@ -264,110 +225,13 @@ def start_again(lab, wait=True):
                    "the daemon starts again", BACK, 0.005)
 
 
-# Ports that aren't there from the start, and queues.
-
-def absent_at_start(cases, lab):
-    r = lab.router
-    with cases.case("a port that is missing: the others are served, and it says why"):
-        r.stop()
-        r.steer("detach", "c0")
-        lab.edge.ip("link", "del", "c0")
-        r.start()
-        lab.resolve("a", "b")
-        expect(served(lab, "a0") and served(lab, "b0"), "a0 and b0 are not served")
-        expect(row(lab)["state"] == "kernel" and "no such netdev" in row(lab)["reason"], f"{row(lab)}")
-        before = forwarded(lab, "a0")
-        expect(ping(lab.netns["a"], host_address("b"), 3)["received"] == 3, "no answer from b")
-        r.settled_counters()
-        expect(forwarded(lab, "a0") - before == 3, "a0 is not on the fast path")
-        done = lab.edge.run(r.daemon_bin, "--check", "--config", r.config_path, check=False)
-        expect(done.returncode == 1 and "port c0: no such netdev" in done.stderr, f"--check: {done.stderr}")
-    with cases.case("it comes, without a classifier: the kernel's, as the operator wants it"):
-        lab.connect("c")
-        wait_until(lambda: "no classifier attached" in (row(lab)["reason"] or ""), "show ports says so", BACK)
-        expect(ping(lab.netns["a"], host_address("c"), 3)["received"] == 3, "no answer from c")
-        expect(not lab.edge.link("c0").get("xdp"), "somebody attached a classifier to c0")
-    with cases.case("with a classifier it is served within 2 s"):
-        r.steer("attach", "c0")
-        wait_until(lambda: served(lab), "c0 is served", BACK)
-        wait_until(lambda: on_fast_path(lab), "a and c talk over the fast path", BACK)
-        punts(lab)
-
-
-def queues(cases, lab):
-    def served_queues():
-        try:
-            return row(lab)["queues"] if served(lab) else 0
-        except (OSError, CommandError):
-            return 0
-
-    r = lab.router
-    with cases.case("ethtool -L: more queues than configured change nothing, and fewer again neither"):
-        r.stop()
-        lab.edge.ip("link", "del", "c0")
-        lab.connect("c", left_queues=2)
-        lab.edge.run("ethtool", "-L", "c0", "rx", 1)
-        r.steer("attach", "c0")
-        r.start()
-        lab.resolve("a", "c")
-        run = blast(lab, "c", 3)
-        try:
-            for count in (2, 1):
-                lab.edge.run("ethtool", "-L", "c0", "rx", count)
-                time.sleep(0.6)
-                expect(served_queues() == 1 and on_fast_path(lab), f"with {count} queues: {row(lab)}")
-            result = run.finish()
-        finally:
-            run.stop()
-        expect(result["lost"] == 0, f"{result['lost']} packets to c lost")
-    with cases.case("fewer queues than configured: those that are there are served, and more once they are"):
-        r.stop()
-        text = r.config_path.read_text()
-        more = text.replace('name = "c0"\n', 'name = "c0"\nqueues = 2\n') + "[sizes]\nmbufs = 32768\n"
-        r.config_path.write_text(more)
-        try:
-            r.start()
-            expect(served_queues() == 1, f"{row(lab)}")
-            lab.edge.run("ethtool", "-L", "c0", "rx", 2)
-            wait_until(lambda: served_queues() == 2, "both queues are served", BACK)
-            wait_until(lambda: on_fast_path(lab), "a and c talk over the fast path", BACK)
-        finally:
-            r.config_path.write_text(text)
-
-
-def altname(cases, lab):
-    """A name that the kernel's messages do not tell."""
-    r = lab.router
-    lab.edge.ip("link", "property", "add", "dev", "c0", "altname", "uplink")
-    text = r.config_path.read_text()
-    bad = lab.dir / "altname.toml"
-    bad.write_text(text.replace('name = "c0"', 'name = "uplink"'))
-    with cases.case("an altname is refused, naming the device: millrace-steer, millraced --check"):
-        done = r.steer("attach", "uplink", check=False)
-        expect(done.returncode == 1 and "'c0'" in done.stderr, f"{done.returncode}: {done.stderr}")
-        done = lab.edge.run(r.daemon_bin, "--check", "--config", bad, check=False)
-        expect(done.returncode == 1 and "use 'c0'" in done.stderr, f"{done.returncode}: {done.stderr}")
-    with cases.case("millraced leaves a port with an altname to the kernel, and says so"):
-        r.stop()
-        r.config_path.write_text(bad.read_text())
-        try:
-            r.start()
-            expect(row(lab, "uplink")["state"] == "kernel" and "use 'c0'" in row(lab, "uplink")["reason"],
-                   f"{row(lab, 'uplink')}")
-            expect(ping(lab.netns["a"], host_address("c"), 3)["received"] == 3, "no answer from c")
-        finally:
-            r.config_path.write_text(text)
-
-
 def main():
     cases = Cases("netns.comeback")
     with Pair(build_dir()) as pair:
         pair.mill.router.attach()
         cases_of_coming_back(cases, pair)
         restarts(cases, pair.mill)
-        absent_at_start(cases, pair.mill)
-        queues(cases, pair.mill)
-        altname(cases, pair.mill)
+        others_program(cases, pair.mill)
     return cases.finish()
 
 
