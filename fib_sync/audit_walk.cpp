@@ -333,7 +333,10 @@ Result<AuditWalk::Answer> AuditWalk::ask(const Prefix& prefix, std::string& what
     const auto entry = mirror_.find_entry(prefix);
     const auto address = question_about(mirror_, prefix);
     // The kernel merges local and main table until there are rules, and does not tell then which one it was.
-    if (!entry || entry->route == nullptr || entry->route->local || !address) {
+    // Which route it takes also depends on the source where routes have one, and on the time where they have
+    // a lifetime.
+    if (!entry || entry->route == nullptr || entry->route->local || !address || mirror_.by_source(prefix) ||
+        entry->route->limited) {
         return Answer::unknown;
     }
     const auto answer = kernel_.route_to(*address);

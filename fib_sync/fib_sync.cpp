@@ -21,6 +21,7 @@ FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Opt
       writer_(std::move(writer)),
       care_(mirror_, sink, *writer_, options.managed_neighbours && writer_->managed_entries(), options.care),
       query_(transport_->event_fd()),
+      lifetimes_(mirror_, query_),
       audit_(mirror_, sink, sync_, query_, options.audit) {}
 
 Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vector<std::string> ports,
@@ -46,7 +47,8 @@ Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vect
 }
 
 uint64_t FibSync::next_deadline_ms() const {
-    const uint64_t deadline = std::min(sync_.deadline().value_or(UINT64_MAX), keeps_.next_deadline_ms());
+    uint64_t deadline = std::min(sync_.deadline().value_or(UINT64_MAX), keeps_.next_deadline_ms());
+    deadline = std::min(deadline, lifetimes_.deadline());
     return synced() ? std::min({deadline, care_.deadline(), audit_.deadline()}) : deadline;
 }
 
@@ -56,6 +58,10 @@ void FibSync::tick(uint64_t now) {
     if (synced()) {
         care_.tick(now);
         audit_.tick(now);
+    }
+    if (lifetimes_.tick(now)) {
+        sync_.touched(now);
+        work_.set(sync_.busy());
     }
 }
 

@@ -135,6 +135,10 @@ void Mirror::apply_one(const RouteMessage& m) {
 
 void Mirror::route_changed(const Prefix& prefix, PrefixEntry& entry) {
     mark(prefix, entry);
+    if (const auto limited = limited_.find(prefix); limited != limited_.end()) {
+        limited->second.stale = true;
+        limited->second.ask_at = limited->second.endless = 0;
+    }
     const Route* best = rib_.best(prefix, entry);
     const bool local = best != nullptr && best->local;
     if (!prefix.is_host()) {
@@ -272,7 +276,20 @@ void Mirror::end_replay() {
 }
 
 bool Mirror::confirm(const RouteMessage& message) {
-    return (message.table != main_table && message.table != local_table) || rib_.confirm(message);
+    if (message.table != main_table && message.table != local_table) {
+        return true;
+    }
+    const Rib::Confirmed confirmed = rib_.confirm(message);
+    if (confirmed.changed) {
+        route_changed(message.prefix, *rib_.find(message.prefix));
+        uncommitted_ = true;
+    }
+    return confirmed.held;
+}
+
+bool Mirror::by_source(const Prefix& prefix) const {
+    const PrefixEntry* entry = rib_.find(prefix);
+    return entry != nullptr && rib_.by_source(prefix, *entry);
 }
 
 Mirror::Unconfirmed Mirror::unconfirmed(const Prefix* after, size_t limit) const {

@@ -13,6 +13,15 @@ const Route* Rib::route(const Prefix& prefix, const PrefixEntry& entry, size_t i
     return &get(several_.at(prefix)[index]);
 }
 
+bool Rib::by_source(const Prefix& prefix, const PrefixEntry& entry) const {
+    const auto is = [](const Route& r) { return r.source.length != 0; };
+    if (!entry.several) {
+        return entry.route != RouteId{} && is(store_.get(entry.route));
+    }
+    const Routes& routes = several_.at(prefix);
+    return std::any_of(routes.begin(), routes.end(), [&](const Held& h) { return is(get(h)); });
+}
+
 RouteStore::Note& Rib::note(const Prefix& prefix, const PrefixEntry& entry) {
     return store_.note(entry.several ? several_.at(prefix).front().route : entry.route);
 }

@@ -59,9 +59,18 @@ class Rib {
     // An audit compares the table with the kernel in rounds. Routes that come or change in a round count as
     // confirmed in it.
     void begin_round() { ++round_; }
-    // Is the message, of a dump, what the table holds, so that applying it would change nothing? Confirms the
-    // route then. False too where the table has no such route.
-    bool confirm(const RouteMessage& message);
+    // Is the message, of a dump, what the table holds, so that applying it would change nothing but whether
+    // the route is limited? Confirms it then, and takes that over. Not held too where the table has no such
+    // route.
+    struct Confirmed {
+        bool held = false;
+        bool changed = false;
+    };
+    Confirmed confirm(const RouteMessage& message);
+    // The route in force, which there must be, is limited no more.
+    void no_end(const Prefix& prefix, PrefixEntry& entry);
+    // Is the message, of the kernel, the route in force of its prefix?
+    [[nodiscard]] bool in_force(const RouteMessage& message);
     // Is each of the routes confirmed in this round?
     [[nodiscard]] bool confirmed(const Prefix& prefix, const PrefixEntry& entry) const;
 
@@ -80,6 +89,8 @@ class Rib {
     [[nodiscard]] const Route* second(const Prefix& prefix, const PrefixEntry& entry) const {
         return route(prefix, entry, 1);
     }
+    // Is one of its routes for packets of a source only?
+    [[nodiscard]] bool by_source(const Prefix& prefix, const PrefixEntry& entry) const;
     // The mirror's note on the route in force, which there must be.
     [[nodiscard]] RouteStore::Note& note(const Prefix& prefix, const PrefixEntry& entry);
 
@@ -116,7 +127,6 @@ class Rib {
                     const RouteMessage& message);
     Change remove(Routes& routes, const Route& route, const RouteMessage& message);
     bool refresh(Held& held, const Route& route);
-    bool join_paths(Held& held, const Route& more);
     void insert(Routes& routes, size_t index, const Route& route);
     void assign(Held& held, const Route& route);
     void erase(Routes& routes, size_t index);
