@@ -78,6 +78,8 @@ class Mirror {
     // True once after something was applied that only a new dump can settle: a change to a route that the
     // mirror does not have, or an order of equal routes that the messages do not tell.
     [[nodiscard]] bool take_doubt();
+    // Has a route in the mirror a dead path over the interface?
+    [[nodiscard]] bool has_dead_path(Ifindex ifindex) const { return rib_.routes().dead(ifindex) != 0; }
     // Do routes in the mirror refer to this nexthop object?
     [[nodiscard]] bool nexthop_in_use(NexthopId id) const { return rib_.routes().uses(id) != 0; }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fib_sync/route_store.hpp"
 
+#include <linux/rtnetlink.h>
+
 #include <cstring>
 #include <type_traits>
 
@@ -76,7 +78,21 @@ RouteId RouteStore::hold(const Route& route) {
     if (route.nexthop != NexthopId{}) {
         ++nexthop_uses_[route.nexthop];
     }
+    count_dead(route, true);
     return id;
+}
+
+void RouteStore::count_dead(const Route& route, bool more) {
+    for (const Path& path : route.paths) {
+        if ((path.flags & RTNH_F_DEAD) == 0) {
+            continue;
+        }
+        size_t& count = dead_[path.ifindex];
+        count = more ? count + 1 : count - 1;
+        if (count == 0) {
+            dead_.erase(path.ifindex);
+        }
+    }
 }
 
 void RouteStore::release(RouteId id) {
@@ -89,8 +105,14 @@ void RouteStore::release(RouteId id) {
         uses != nexthop_uses_.end() && --uses->second == 0) {
         nexthop_uses_.erase(uses);
     }
+    count_dead(slot.route, false);
     slot = {};
     free_.push_back(id);
+}
+
+size_t RouteStore::dead(Ifindex ifindex) const {
+    const auto found = dead_.find(ifindex);
+    return found == dead_.end() ? 0 : found->second;
 }
 
 size_t RouteStore::uses(NexthopId id) const {

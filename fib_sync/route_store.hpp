@@ -82,6 +82,8 @@ class RouteStore {
     [[nodiscard]] size_t size() const { return index_.size(); }
     // Distinct ones with this nexthop id.
     [[nodiscard]] size_t uses(NexthopId id) const;
+    // Distinct ones with a dead path (RTNH_F_DEAD) over the interface.
+    [[nodiscard]] size_t dead(Ifindex ifindex) const;
 
     // The mirror's note of the group that the route led to, good in one epoch of its own.
     struct Note {
@@ -115,7 +117,9 @@ class RouteStore {
     std::vector<Slot> slots_;  // the first one is nobody's
     std::vector<RouteId> free_;
     std::unordered_set<RouteId, Hash, Equal> index_;
+    void count_dead(const Route& route, bool more);
     std::unordered_map<NexthopId, size_t> nexthop_uses_;
+    std::unordered_map<Ifindex, size_t> dead_;
 };
 
 }  // namespace millrace::sync
