@@ -68,6 +68,11 @@ void Mirror::apply_one(const AddressMessage& m) {
     }
     touch_local(m.address, at->second);
     addresses_changed_ = true;
+    if (m.address.family == Family::ipv6 && phase_ != Phase::dump && suspects_.size() < limited_most) {
+        if (const auto cover = rib_.longest_match(m.address); cover && rib_.glean(*cover) == m.ifindex) {
+            suspects_.insert_or_assign(*cover, Suspect{});
+        }
+    }
 }
 
 void Mirror::announce(const std::vector<Ifindex>& interfaces) {

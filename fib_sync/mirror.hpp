@@ -118,10 +118,18 @@ class Mirror {
     [[nodiscard]] std::map<Prefix, Limited>& limited() { return limited_; }
     // The route in force is forwarded over from the next commit on.
     void trust(const Prefix& prefix, uint64_t until);
-    // It is limited no more.
+    // It is limited no more; or is so now, and punts from the next commit on.
     void no_end(const Prefix& prefix);
+    void may_end(const Prefix& prefix);
     // The prefix punts, and with it the hosts that are connected by it, at once.
     void let_end(const Prefix& prefix);
+    // Prefixes that an IPv6 address belongs to which came, changed or went: that may have given the connected
+    // route a lifetime (modify_prefix_route, cleanup_prefix_route), a moment after the message.
+    struct Suspect {
+        uint64_t ask_at = 0;  // the asker's
+        unsigned asked = 0;
+    };
+    [[nodiscard]] std::map<Prefix, Suspect>& suspects() { return suspects_; }
     // True once after the mirror changed by itself, so that a commit has something to do.
     [[nodiscard]] bool take_uncommitted() { return std::exchange(uncommitted_, false); }
 
@@ -237,6 +245,7 @@ class Mirror {
     std::set<Prefix> removed_;   // a route of theirs, in this replay
     bool doubt_ = false;
     std::map<Prefix, Limited> limited_;
+    std::map<Prefix, Suspect> suspects_;
     bool uncommitted_ = false;
 };
 

@@ -190,13 +190,14 @@ Mirror::Choice Mirror::choose(const Prefix& prefix, const PrefixEntry& entry, co
     // metric that are not one multipath route: it looks at preference (RFC 4191), at which router is
     // reachable, and at an order that changes when a path of the first is deleted (rt6_select). Link-local
     // prefixes, one for each link, are no transit's.
-    const bool several = prefix.address.family == Family::ipv6 && entry.several &&
-                         rib_.second(prefix, entry)->metric == best.metric &&
-                         !never_a_host_route(prefix.address);
+    const Route* second = rib_.second(prefix, entry);
+    const bool several = prefix.address.family == Family::ipv6 && second != nullptr &&
+                         second->metric == best.metric && !never_a_host_route(prefix.address);
     // Below a prefix with a route by source the kernel has a tree of sources, and where none of them fits, it
     // goes on to a wider prefix, not to the plain route (fib6_node_lookup_1).
     const bool by_source = rib_.by_source(prefix, entry);
-    if (best.tos != 0 || best.unsupported || several || by_source || may_have_ended(prefix, best)) {
+    if (best.tos != 0 || best.unsupported || several || by_source || rib_.untold(prefix, entry) ||
+        may_have_ended(prefix, best)) {
         return Choice{{}, punt(Reason::punt_unsupported)};
     }
     const bool unicast = best.type == RTN_UNICAST;
@@ -340,9 +341,20 @@ void Mirror::trust(const Prefix& prefix, uint64_t until) {
 
 void Mirror::no_end(const Prefix& prefix) {
     PrefixEntry& entry = *rib_.find(prefix);
-    rib_.no_end(prefix, entry);
+    rib_.set_limited(prefix, entry, false);
     mark(prefix, entry);
     uncommitted_ = true;
+}
+
+void Mirror::may_end(const Prefix& prefix) {
+    PrefixEntry* entry = rib_.find(prefix);
+    const Route* best = entry == nullptr ? nullptr : rib_.best(prefix, *entry);
+    // Of routes by nexthop objects the kernel does not tell the prefix right.
+    if (best != nullptr && !best->limited && best->nexthop == NexthopId{}) {
+        rib_.set_limited(prefix, *entry, true);
+        mark(prefix, *entry);
+        uncommitted_ = true;
+    }
 }
 
 // Outside of a commit, since it can't wait for the end of a dump; to punt is right at any time.

@@ -25,7 +25,7 @@ struct PrefixEntry {
     uint32_t seen = 0;
     Groups::Handle group{};  // what the sink has for the prefix; 0 = nothing
     uint8_t round = 0;
-    bool several : 1 = false;    // routes
+    bool several : 1 = false;    // routes; or one that is untold
     bool routed : 1 = false;     // it had a route at its last commit
     bool connected : 1 = false;  // Rib::glean is not 0
     bool dirty : 1 = false;      // Mirror::mark
@@ -67,8 +67,8 @@ class Rib {
         bool changed = false;
     };
     Confirmed confirm(const RouteMessage& message);
-    // The route in force, which there must be, is limited no more.
-    void no_end(const Prefix& prefix, PrefixEntry& entry);
+    // Whether the route in force, which there must be, is limited.
+    void set_limited(const Prefix& prefix, PrefixEntry& entry, bool limited);
     // Is the message, of the kernel, the route in force of its prefix?
     [[nodiscard]] bool in_force(const RouteMessage& message);
     // Is each of the routes confirmed in this round?
@@ -91,6 +91,9 @@ class Rib {
     }
     // Is one of its routes for packets of a source only?
     [[nodiscard]] bool by_source(const Prefix& prefix, const PrefixEntry& entry) const;
+    // A dump leaves out what the kernel has between the paths of an IPv6 multipath route (fib6_dump_node):
+    // others of its metric, which may be there or not. Has the prefix one of these?
+    [[nodiscard]] bool untold(const Prefix& prefix, const PrefixEntry& entry) const;
     // The mirror's note on the route in force, which there must be.
     [[nodiscard]] RouteStore::Note& note(const Prefix& prefix, const PrefixEntry& entry);
 
@@ -110,6 +113,7 @@ class Rib {
         RouteId route{};
         uint32_t seen = 0;
         uint8_t round = 0;
+        bool untold = false;  // the last dump may have left it out
     };
     using Routes = std::vector<Held>;
 
@@ -119,6 +123,7 @@ class Rib {
     void store(const Prefix& prefix, PrefixEntry& entry, const Routes& routes);
 
     [[nodiscard]] const Route& get(const Held& held) const { return store_.get(held.route); }
+    [[nodiscard]] bool may_be_untold(const Prefix& prefix, const Routes& routes, const Held& held) const;
     Change add(Routes& routes, const Route& route, const RouteMessage& message);
     Change add_dumped(Routes& routes, const Route& route);
     Change add_ipv4(Routes& routes, size_t first, size_t last, const Route& route,

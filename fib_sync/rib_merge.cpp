@@ -105,6 +105,7 @@ bool Rib::refresh(Held& held, const Route& route) {
     if (old == route) {
         held.seen = generation_;
         held.round = round_;
+        held.untold = false;
         return false;
     }
     const RouteParts before = parts_of(old);
@@ -112,6 +113,13 @@ bool Rib::refresh(Held& held, const Route& route) {
     const bool changed = before.paths != now.paths || before.state != now.state || before.aside != now.aside;
     assign(held, route);
     return changed;
+}
+
+bool Rib::may_be_untold(const Prefix& prefix, const Routes& routes, const Held& held) const {
+    return prefix.address.family == Family::ipv6 && !joins(get(held)) &&
+           std::any_of(routes.begin(), routes.end(), [&](const Held& h) {
+               return key(get(h)) == key(get(held)) && joins(get(h)) && several_paths(get(h));
+           });
 }
 
 Rib::Change Rib::apply(PrefixEntry& entry, const RouteMessage& message, bool dump) {
@@ -125,6 +133,10 @@ Rib::Change Rib::apply(PrefixEntry& entry, const RouteMessage& message, bool dum
     } else {
         change = add(routes, incoming_, message);
     }
+    // Whether one that a dump has left out is still there, the next dump may tell.
+    change.missing =
+        change.missing || (!dump && change.changed &&
+                           std::any_of(routes.begin(), routes.end(), [](const Held& h) { return h.untold; }));
     store(message.prefix, entry, routes);
     return change;
 }
@@ -154,10 +166,10 @@ Rib::Confirmed Rib::confirm(const RouteMessage& message) {
     return {};
 }
 
-void Rib::no_end(const Prefix& prefix, PrefixEntry& entry) {
+void Rib::set_limited(const Prefix& prefix, PrefixEntry& entry, bool limited) {
     Routes& routes = load(prefix, entry);
     Route best = get(routes.front());
-    best.limited = false;
+    best.limited = limited;
     const uint32_t seen = routes.front().seen;
     assign(routes.front(), best);
     routes.front().seen = seen;

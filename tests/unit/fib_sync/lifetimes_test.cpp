@@ -185,6 +185,43 @@ TEST_F(LifetimesTest, ConnectedHostsEndWithTheirPrefix) {
     EXPECT_EQ(sink_.outcome("2001:db8::5/128"), "forward 10:02:00:00:00:00:05*1");
 }
 
+// `ip addr change ... valid_lft`: told of the address, not of the route.
+TEST_F(LifetimesTest, AnAddressGivesItsPrefixALifetime) {
+    RouteMessage on_link = route("2001:db8::/64", {on(e0)}, 256);
+    on_link.protocol = RTPROT_KERNEL;
+    tell(on_link, 0);
+    pass(1000);
+    EXPECT_EQ(kernel_.asked, 0);
+    EXPECT_EQ(sink_.outcome("2001:db8::/64"), "punt_glean");
+    mirror_.apply(address(e0, "2001:db8::1"));
+    mirror_.commit();
+    tick();
+    EXPECT_EQ(sink_.outcome("2001:db8::/64"), "punt_glean");
+    lives(1000);  // a moment after the message
+    pass(100);
+    EXPECT_EQ(sink_.outcome("2001:db8::/64"), "punt_glean");
+    pass(850);
+    EXPECT_EQ(sink_.outcome("2001:db8::/64"), "punt_glean");
+    pass(50);
+    EXPECT_EQ(sink_.outcome("2001:db8::/64"), "punt_unsupported");
+}
+
+// A kernel may have it end at once.
+TEST_F(LifetimesTest, AnAddressEndsItsPrefix) {
+    RouteMessage on_link = route("2001:db8::/64", {on(e0)}, 256);
+    on_link.protocol = RTPROT_KERNEL;
+    tell(on_link, 0);
+    mirror_.apply(address(e0, "2001:db8::1"));
+    mirror_.commit();
+    kernel_.route.reset();
+    EXPECT_EQ(mirror_.suspects().size(), 1U);
+    pass(20);
+    EXPECT_GT(kernel_.asked, 0);
+    EXPECT_EQ(mirror_.limited().size(), 1U);
+    EXPECT_TRUE(mirror_.find_entry(net("2001:db8::/64"))->route->limited);
+    EXPECT_EQ(sink_.outcome("2001:db8::/64"), "punt_unsupported");
+}
+
 // What a dump for a resync has told waits for its end; a lifetime does not.
 TEST_F(LifetimesTest, EndsDuringADump) {
     tell(route_, 1000);
