@@ -21,6 +21,8 @@ PREFIXES = {
     6: {"::/0": "2a00:1::9", "2001:db8:c000::/36": "2001:db8:c100::9", "2001:db8:c0c0::/48": "2001:db8:c0c0:1::9",
         "2001:db8:c0c0:c0::/64": "2001:db8:c0c0:c0::9", "2001:db8:c0c0:c0::7/128": "2001:db8:c0c0:c0::7"},
 }
+# Hosts of the links themselves.
+CONNECTED = {v: {d: address(d, v, 5) for d in ("p1", "p2")} for v in (4, 6)}
 ADVERTISED = "2001:db8:c0c0:c0::/64"  # on-link
 FROM = ("2001:db8:10:a::/64", "2001:db8:10:a:8000::/65", "2001:db8:10:b::5/128")
 SOURCES = {4: (behind("p0", 4), behind("p0", 4, 77)),
@@ -49,8 +51,11 @@ class Advert:
     routes: tuple = ()                  # (prefix, preference, lifetime)
     on_link: tuple = ()                 # (prefix, lifetime)
 
+    def mac(self):
+        return host_mac(self.device, 2 + self.router)
+
     def frame(self):
-        mac = host_mac(self.device, 2 + self.router)
+        mac = self.mac()
         body = struct.pack("!BBHBBHII", 134, 0, 0, 0, self.preference << 3, self.lifetime, 0, 0)
         body += b"\1\1" + f.mac_bytes(mac)
         for prefix, preference, lifetime in self.routes:
@@ -74,6 +79,8 @@ def neighbours(device):
     """The hosts of the net on a device: all are permanent, so that no answer has to be waited for."""
     lines = [f"neigh replace {to} lladdr {host_mac(device, 9)} nud permanent dev {device}"
              for net in PREFIXES.values() for to in net.values()]
+    lines += [f"neigh replace {to} lladdr {host_mac(device, 5 if to == address(device, v, 5) else 9)} nud permanent dev {device}"
+              for v, hosts in CONNECTED.items() for to in hosts.values()]
     return lines + [f"neigh replace {router_link_local(r)} lladdr {host_mac(device, 2 + r)} nud permanent dev {device}"
                     for r in ROUTERS]
 
