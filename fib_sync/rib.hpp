@@ -43,6 +43,7 @@ class Rib {
         bool missing = false;    // a removal of something that is not here, though its key is; or one untold
         bool replaced = false;   // another route made place for this one
         bool ambiguous = false;  // ... one of several: which one was first then?
+        bool untold = false;     // of one that a dump has left out, the next one may tell whether it is there
     };
     // For messages of the main and local tables only, to the entry of the message's prefix. dump: the message
     // is part of one; equal keys come in the kernel's order then.

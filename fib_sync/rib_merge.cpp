@@ -118,7 +118,8 @@ bool Rib::refresh(Held& held, const Route& route) {
 bool Rib::may_be_untold(const Prefix& prefix, const Routes& routes, const Held& held) const {
     return prefix.address.family == Family::ipv6 && !joins(get(held)) &&
            std::any_of(routes.begin(), routes.end(), [&](const Held& h) {
-               return key(get(h)) == key(get(held)) && joins(get(h)) && several_paths(get(h));
+               return h.seen == generation_ && key(get(h)) == key(get(held)) && joins(get(h)) &&
+                      several_paths(get(h));
            });
 }
 
@@ -133,10 +134,8 @@ Rib::Change Rib::apply(PrefixEntry& entry, const RouteMessage& message, bool dum
     } else {
         change = add(routes, incoming_, message);
     }
-    // Whether one that a dump has left out is still there, the next dump may tell.
-    change.missing =
-        change.missing || (!dump && change.changed &&
-                           std::any_of(routes.begin(), routes.end(), [](const Held& h) { return h.untold; }));
+    change.untold = !dump && change.changed &&
+                    std::any_of(routes.begin(), routes.end(), [](const Held& h) { return h.untold; });
     store(message.prefix, entry, routes);
     return change;
 }
