@@ -2,7 +2,7 @@
 // rtnetlink bytes -> values. Pure: no socket, no state, any thread. Never reads past the bytes given.
 //
 // An attribute that is not known here is skipped, unless it is known to change where a packet goes or how
-// it looks (a route's own MTU, source-specific routes, ...): then the value is marked unsupported, or as an
+// it looks (a route's own MTU, ...): then the value is marked unsupported, or as an
 // encapsulation, and the mirror leaves the prefix to the kernel.
 #pragma once
 
@@ -92,6 +92,7 @@ struct RouteMessage {
     bool encapsulation = false;  // a lightweight tunnel, or labels to be swapped, on a path
     TableId table{};
     Prefix prefix;
+    Prefix source;  // of the packets that it is for; length 0 = of all
     uint8_t tos = 0;
     uint8_t type = 0;        // RTN_*
     uint8_t protocol = 0;    // RTPROT_*
@@ -101,6 +102,7 @@ struct RouteMessage {
     uint32_t flags = 0;  // RTM_F_* and, for a single path, RTNH_F_*
     uint32_t rest =
         0;  // hash of what tells two routes apart but does not steer packets (source address, ...)
+    int64_t lifetime_ms = 0;  // left when the kernel told it; negative = it is over; 0 = without end
     NexthopId nexthop{};      // 0 = none
     std::vector<Path> paths;  // also given beside a nexthop id (net.ipv4.nexthop_compat_mode=1)
 

@@ -10,6 +10,8 @@
 namespace millrace::sync {
 namespace {
 
+constexpr int64_t ms_a_tick = 10;  // of rta_expires, which is in 1/100 s (USER_HZ)
+
 // Lightweight tunnels and label swapping: the packet that leaves is not the one that came.
 bool is_encapsulation(uint16_t type) {
     return type == RTA_ENCAP || type == RTA_ENCAP_TYPE || type == RTA_NEWDST;
@@ -83,21 +85,33 @@ struct Reading {
     RouteMessage& m;
     Path single;
     IpAddress destination;
+    IpAddress source;
     bool has_single = false;
     bool has_multipath = false;
 };
+
+// False = malformed. address: its family is the route's.
+bool read_address(Bytes value, IpAddress& address) {
+    const auto found = address_of(value);
+    if (!found || found->family != address.family) {
+        return false;
+    }
+    address = *found;
+    return true;
+}
 
 // The name of the attribute when its value is malformed, else empty.
 std::string_view read_attribute(const Attribute& a, Reading& r) {
     const auto number = read<uint32_t>(a.value);
     switch (a.type) {
-        case RTA_DST: {
-            const auto address = address_of(a.value);
-            if (!address || address->family != r.destination.family) {
-                return "RTA_DST";
-            }
-            r.destination = *address;
-            return {};
+        case RTA_DST:
+            return read_address(a.value, r.destination) ? "" : "RTA_DST";
+        case RTA_SRC:
+            return read_address(a.value, r.source) ? "" : "RTA_SRC";
+        case RTA_CACHEINFO: {
+            const auto info = read<rta_cacheinfo>(a.value);
+            r.m.lifetime_ms = info ? int64_t{info->rta_expires} * ms_a_tick : 0;
+            return info ? "" : "RTA_CACHEINFO";
         }
         case RTA_TABLE:
             r.m.table = TableId{number.value_or(0)};
@@ -133,7 +147,6 @@ std::string_view read_attribute(const Attribute& a, Reading& r) {
         case RTA_FLOW:
             r.m.rest = mix(r.m.rest, a);
             return {};
-        case RTA_SRC:
         default:
             r.m.encapsulation = r.m.encapsulation || is_encapsulation(a.type);
             return {};
@@ -163,14 +176,12 @@ Result<std::optional<Message>> decode_route(std::string_view name, bool removed,
     m.protocol = header->rtm_protocol;
     m.scope = header->rtm_scope;
     m.flags = header->rtm_flags;
-    // Source-specific routes: the fast path looks at destinations only.
-    m.unsupported = header->rtm_src_len != 0;
-    if (header->rtm_dst_len > (ipv4 ? 32 : 128)) {
+    if (std::max(header->rtm_dst_len, header->rtm_src_len) > (ipv4 ? 32 : 128)) {
         return bad(name, "prefix length");
     }
 
-    Reading r{.m = m, .single = {}, .destination = {}};
-    r.destination.family = ipv4 ? Family::ipv4 : Family::ipv6;
+    Reading r{.m = m, .single = {}, .destination = {}, .source = {}};
+    r.destination.family = r.source.family = ipv4 ? Family::ipv4 : Family::ipv6;
     r.single.flags = static_cast<uint8_t>(header->rtm_flags & 0xffU);
     AttributeReader reader(after(payload, sizeof(rtmsg)));
     while (const auto a = reader.next()) {
@@ -185,6 +196,9 @@ Result<std::optional<Message>> decode_route(std::string_view name, bool removed,
         m.paths.push_back(r.single);
     }
     m.prefix = Prefix::make(r.destination, header->rtm_dst_len);
+    if (header->rtm_src_len != 0) {
+        m.source = Prefix::make(r.source, header->rtm_src_len);
+    }
     return Message(std::move(m));
 }
 

@@ -25,6 +25,7 @@ FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Opt
       writer_(std::move(writer)),
       care_(mirror_, sink, *writer_, options.managed_neighbours && writer_->managed_entries(), options.care),
       query_(transport_->event_fd()),
+      lifetimes_(mirror_, query_),
       audit_(mirror_, sink, sync_, query_, options.audit) {}
 
 Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vector<std::string> ports,
@@ -55,7 +56,8 @@ Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vect
 }
 
 uint64_t FibSync::next_deadline_ms() const {
-    const uint64_t deadline = std::min(sync_.deadline().value_or(UINT64_MAX), keeps_.next_deadline_ms());
+    uint64_t deadline = std::min(sync_.deadline().value_or(UINT64_MAX), keeps_.next_deadline_ms());
+    deadline = std::min(deadline, lifetimes_.deadline());
     return synced() ? std::min({deadline, care_.deadline(), audit_.deadline()}) : deadline;
 }
 
@@ -64,13 +66,17 @@ void FibSync::tick(uint64_t now) {
     if (now >= ask_for_room_at_ && settled()) {
         ask_for_room_at_ = now + room_period_ms;
         if (mirror_.ask_for_room()) {
-            sync_.commit_soon();
+            sync_.touched(now);
         }
     }
     after_step(now);
     if (synced()) {
         care_.tick(now);
         audit_.tick(now);
+    }
+    if (lifetimes_.tick(now)) {
+        sync_.touched(now);
+        work_.set(sync_.busy());
     }
 }
 

@@ -25,6 +25,7 @@
 
 #include "fib_sync/audit.hpp"
 #include "fib_sync/keep_watch.hpp"
+#include "fib_sync/lifetimes.hpp"
 #include "fib_sync/mirror.hpp"
 #include "fib_sync/neighbour_care.hpp"
 #include "fib_sync/neighbour_writer.hpp"
@@ -129,6 +130,7 @@ class FibSync {
     std::unique_ptr<NeighbourWriter> writer_;
     NeighbourCare care_;
     NetlinkQuery query_;
+    Lifetimes lifetimes_;
     Audit audit_;
 };
 

@@ -68,6 +68,11 @@ void Mirror::apply_one(const AddressMessage& m) {
     }
     touch_local(m.address, at->second);
     addresses_changed_ = true;
+    if (m.address.family == Family::ipv6 && phase_ != Phase::dump && suspects_.size() < limited_most) {
+        if (const auto cover = rib_.longest_match(m.address); cover && rib_.glean(*cover) == m.ifindex) {
+            suspects_.insert_or_assign(*cover, Suspect{});
+        }
+    }
 }
 
 void Mirror::announce(const std::vector<Ifindex>& interfaces) {
@@ -112,6 +117,7 @@ void Mirror::apply_one(const RouteMessage& m) {
     }
     PrefixEntry& entry = rib_.at(m.prefix);
     const Rib::Change change = rib_.apply(entry, m, phase_ == Phase::dump);
+    doubt_ = doubt_ || change.untold;
     if (phase_ != Phase::replay) {
         doubt_ = doubt_ || change.missing;
     } else {
@@ -135,6 +141,10 @@ void Mirror::apply_one(const RouteMessage& m) {
 
 void Mirror::route_changed(const Prefix& prefix, PrefixEntry& entry) {
     mark(prefix, entry);
+    if (const auto limited = limited_.find(prefix); limited != limited_.end()) {
+        limited->second.stale = true;
+        limited->second.ask_at = limited->second.endless = 0;
+    }
     const Route* best = rib_.best(prefix, entry);
     const bool local = best != nullptr && best->local;
     if (!prefix.is_host()) {
@@ -272,7 +282,20 @@ void Mirror::end_replay() {
 }
 
 bool Mirror::confirm(const RouteMessage& message) {
-    return (message.table != main_table && message.table != local_table) || rib_.confirm(message);
+    if (message.table != main_table && message.table != local_table) {
+        return true;
+    }
+    const Rib::Confirmed confirmed = rib_.confirm(message);
+    if (confirmed.changed) {
+        route_changed(message.prefix, *rib_.find(message.prefix));
+        uncommitted_ = true;
+    }
+    return confirmed.held;
+}
+
+bool Mirror::by_source(const Prefix& prefix) const {
+    const PrefixEntry* entry = rib_.find(prefix);
+    return entry != nullptr && rib_.by_source(prefix, *entry);
 }
 
 Mirror::Unconfirmed Mirror::unconfirmed(const Prefix* after, size_t limit) const {

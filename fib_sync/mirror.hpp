@@ -80,6 +80,8 @@ class Mirror {
     // True once after something was applied that only a new dump can settle: a change to a route that the
     // mirror does not have, or an order of equal routes that the messages do not tell.
     [[nodiscard]] bool take_doubt();
+    // Has a route in the mirror a dead path over the interface?
+    [[nodiscard]] bool has_dead_path(Ifindex ifindex) const { return rib_.routes().dead(ifindex) != 0; }
     // Do routes in the mirror refer to this nexthop object?
     [[nodiscard]] bool nexthop_in_use(NexthopId id) const { return rib_.routes().uses(id) != 0; }
 
@@ -89,6 +91,10 @@ class Mirror {
     void begin_audit() { rib_.begin_round(); }
     // Does the table hold the dumped route just so? Confirms it then. True for tables that are not mirrored.
     bool confirm(const RouteMessage& message);
+    // Is it what the prefix has in force?
+    [[nodiscard]] bool in_force(const RouteMessage& message) { return rib_.in_force(message); }
+    // Has the prefix a route for packets of a source only?
+    [[nodiscard]] bool by_source(const Prefix& prefix) const;
     // Looks at up to `limit` prefixes behind `after` (nullptr: from the beginning), in order. IPv4 comes
     // first.
     struct Unconfirmed {
@@ -100,6 +106,34 @@ class Mirror {
     [[nodiscard]] bool confirmed(const Prefix& prefix) const;
     // The sink has something else for the prefix than it was told: tells it again.
     void restate(const Prefix& prefix);
+
+    // Prefixes of the main table whose route in force the kernel may stop using without a message: it has a
+    // lifetime (RTA_CACHEINFO), which may be another by now, or may get one. They punt, but while somebody
+    // who asks the kernel says that it uses this route.
+    struct Limited {
+        uint64_t until = 0;    // ms on the asker's clock; 0 = not forwarded over
+        uint64_t ask_at = 0;   // the asker's
+        uint64_t endless = 0;  // the asker's: since when the kernel says that it has no lifetime
+        bool stale = false;    // the route has changed since
+    };
+    static constexpr size_t limited_most = 1024;  // more than these punt
+    [[nodiscard]] std::map<Prefix, Limited>& limited() { return limited_; }
+    // The route in force is forwarded over from the next commit on.
+    void trust(const Prefix& prefix, uint64_t until);
+    // It is limited no more; or is so now, and punts from the next commit on.
+    void no_end(const Prefix& prefix);
+    void may_end(const Prefix& prefix);
+    // The prefix punts, and with it the hosts that are connected by it, at once.
+    void let_end(const Prefix& prefix);
+    // Prefixes that an IPv6 address belongs to which came, changed or went: that may have given the connected
+    // route a lifetime (modify_prefix_route, cleanup_prefix_route), a moment after the message.
+    struct Suspect {
+        uint64_t ask_at = 0;  // the asker's
+        unsigned asked = 0;
+    };
+    [[nodiscard]] std::map<Prefix, Suspect>& suspects() { return suspects_; }
+    // True once after the mirror changed by itself, so that a commit has something to do.
+    [[nodiscard]] bool take_uncommitted() { return std::exchange(uncommitted_, false); }
 
     // For shows. What a prefix does in the fast path right now.
     struct Entry {
@@ -149,6 +183,8 @@ class Mirror {
     [[nodiscard]] std::optional<Choice> choose_host(const IpAddress& address) const;
     [[nodiscard]] std::optional<Choice> choose_neighbour(const IpAddress& address, Ifindex glean) const;
     [[nodiscard]] bool in_local_prefix(const Prefix& prefix) const;
+    [[nodiscard]] bool may_have_ended(const Prefix& prefix, const Route& best) const;
+    void note_limited(const Prefix& prefix, const Route* best);
 
     [[nodiscard]] Groups::Group& group_of(const Choice& choice);
     [[nodiscard]] Groups::Handle choose_group(const Prefix& prefix, const PrefixEntry& entry,
@@ -210,6 +246,9 @@ class Mirror {
     std::set<Prefix> replaced_;  // in this replay
     std::set<Prefix> removed_;   // a route of theirs, in this replay
     bool doubt_ = false;
+    std::map<Prefix, Limited> limited_;
+    std::map<Prefix, Suspect> suspects_;
+    bool uncommitted_ = false;
 };
 
 }  // namespace millrace::sync

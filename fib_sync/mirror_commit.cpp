@@ -199,10 +199,14 @@ Mirror::Choice Mirror::choose(const Prefix& prefix, const PrefixEntry& entry, co
     // metric that are not one multipath route: it looks at preference (RFC 4191), at which router is
     // reachable, and at an order that changes when a path of the first is deleted (rt6_select). Link-local
     // prefixes, one for each link, are no transit's.
-    const bool several = prefix.address.family == Family::ipv6 && entry.several &&
-                         rib_.second(prefix, entry)->metric == best.metric &&
-                         !never_a_host_route(prefix.address);
-    if (best.tos != 0 || best.unsupported || several) {
+    const Route* second = rib_.second(prefix, entry);
+    const bool several = prefix.address.family == Family::ipv6 && second != nullptr &&
+                         second->metric == best.metric && !never_a_host_route(prefix.address);
+    // Below a prefix with a route by source the kernel has a tree of sources, and where none of them fits, it
+    // goes on to a wider prefix, not to the plain route (fib6_node_lookup_1).
+    const bool by_source = rib_.by_source(prefix, entry);
+    if (best.tos != 0 || best.unsupported || several || by_source || rib_.untold(prefix, entry) ||
+        may_have_ended(prefix, best)) {
         return Choice{{}, punt(Reason::punt_unsupported)};
     }
     const bool unicast = best.type == RTN_UNICAST;
@@ -252,8 +256,8 @@ Groups::Group& Mirror::group_of(const Choice& choice) {
 // route have.
 Groups::Handle Mirror::choose_group(const Prefix& prefix, const PrefixEntry& entry, const Route& best,
                                     Ifindex& glean) {
-    const bool alone =
-        !best.local && !(entry.several && prefix.address.family == Family::ipv6) && !in_local_prefix(prefix);
+    const bool alone = !best.local && !best.limited &&
+                       !(entry.several && prefix.address.family == Family::ipv6) && !in_local_prefix(prefix);
     const uint64_t epoch = choices_ + groups_.destroyed();
     RouteStore::Note& note = rib_.note(prefix, entry);
     if (alone && note.epoch == epoch) {
@@ -273,7 +277,9 @@ bool Mirror::commit_prefix(const Prefix& prefix, PrefixEntry& entry) {
     entry.dirty = false;
     Groups::Handle group{};
     Ifindex glean{};
-    if (const Route* best = rib_.best(prefix, entry)) {
+    const Route* best = rib_.best(prefix, entry);
+    note_limited(prefix, best);
+    if (best != nullptr) {
         group = choose_group(prefix, entry, *best, glean);
     }
     cover(prefix, entry, entry.has_route(), glean);
@@ -312,6 +318,77 @@ void Mirror::set_group(const Prefix& prefix, PrefixEntry& entry, Groups::Handle 
         groups_.release(groups_.at(entry.group), prefix.address.family);
     }
     entry.group = group;
+}
+
+void Mirror::note_limited(const Prefix& prefix, const Route* best) {
+    if (best == nullptr || !best->limited || best->local) {
+        if (!limited_.empty()) {
+            limited_.erase(prefix);
+        }
+    } else if (limited_.size() < limited_most) {
+        limited_.try_emplace(prefix);
+    }
+}
+
+bool Mirror::may_have_ended(const Prefix& prefix, const Route& best) const {
+    if (!best.limited) {
+        return false;
+    }
+    const auto found = limited_.find(prefix);
+    return found == limited_.end() || found->second.until == 0 || found->second.stale;
+}
+
+void Mirror::trust(const Prefix& prefix, uint64_t until) {
+    Limited& limited = limited_.at(prefix);
+    if (limited.until == 0 || limited.stale) {
+        mark(prefix, *rib_.find(prefix));
+        uncommitted_ = true;
+    }
+    limited.until = until;
+    limited.stale = false;
+}
+
+void Mirror::no_end(const Prefix& prefix) {
+    PrefixEntry& entry = *rib_.find(prefix);
+    rib_.set_limited(prefix, entry, false);
+    mark(prefix, entry);
+    uncommitted_ = true;
+}
+
+void Mirror::may_end(const Prefix& prefix) {
+    PrefixEntry* entry = rib_.find(prefix);
+    const Route* best = entry == nullptr ? nullptr : rib_.best(prefix, *entry);
+    // Of routes by nexthop objects the kernel does not tell the prefix right.
+    if (best != nullptr && !best->limited && best->nexthop == NexthopId{}) {
+        rib_.set_limited(prefix, *entry, true);
+        mark(prefix, *entry);
+        uncommitted_ = true;
+    }
+}
+
+// Outside of a commit, since it can't wait for the end of a dump; to punt is right at any time.
+void Mirror::let_end(const Prefix& prefix) {
+    limited_.at(prefix).until = 0;
+    PrefixEntry* entry = rib_.find(prefix);
+    if (entry == nullptr || entry->group == Groups::Handle{}) {
+        return;
+    }
+    set_group(prefix, *entry, groups_.with_content(punt(Reason::punt_unsupported)).handle);
+    const Ifindex glean = rib_.glean(prefix);
+    if (glean == Ifindex{}) {
+        return;
+    }
+    rib_.set_glean(prefix, *entry, {});
+    neighbours_.within(prefix, [&](const NeighborKey& key, const Neighbor&) {
+        const Prefix host = Prefix::make(key.address, address_bits(key.address.family));
+        PrefixEntry* below = rib_.find(host);
+        if (key.ifindex == glean && below != nullptr && !below->has_route()) {
+            set_group(host, *below, {});
+            host_marks_.insert(key.address);
+            uncommitted_ = true;
+        }
+    });
+    sink_.commit();
 }
 
 void Mirror::restate(const Prefix& prefix) {

@@ -13,6 +13,7 @@ RouteMessage message_of(const Prefix& prefix, const Route& route) {
     m.encapsulation = route.encapsulation;
     m.table = route.local ? local_table : main_table;
     m.prefix = prefix;
+    m.source = route.source;
     m.tos = route.tos;
     m.type = route.type;
     m.protocol = route.protocol;

@@ -10,7 +10,25 @@ const Route* Rib::route(const Prefix& prefix, const PrefixEntry& entry, size_t i
     if (!entry.several) {
         return index == 0 && entry.route != RouteId{} ? &store_.get(entry.route) : nullptr;
     }
-    return &get(several_.at(prefix)[index]);
+    const Routes& routes = several_.at(prefix);
+    return index < routes.size() ? &get(routes[index]) : nullptr;
+}
+
+bool Rib::by_source(const Prefix& prefix, const PrefixEntry& entry) const {
+    const auto is = [](const Route& r) { return r.source.length != 0; };
+    if (!entry.several) {
+        return entry.route != RouteId{} && is(store_.get(entry.route));
+    }
+    const Routes& routes = several_.at(prefix);
+    return std::any_of(routes.begin(), routes.end(), [&](const Held& h) { return is(get(h)); });
+}
+
+bool Rib::untold(const Prefix& prefix, const PrefixEntry& entry) const {
+    if (!entry.several) {
+        return false;
+    }
+    const Routes& routes = several_.at(prefix);
+    return std::any_of(routes.begin(), routes.end(), [](const Held& h) { return h.untold; });
 }
 
 RouteStore::Note& Rib::note(const Prefix& prefix, const PrefixEntry& entry) {
@@ -28,7 +46,7 @@ Rib::Routes& Rib::load(const Prefix& prefix, const PrefixEntry& entry) {
 }
 
 void Rib::store(const Prefix& prefix, PrefixEntry& entry, const Routes& routes) {
-    if (routes.size() > 1) {
+    if (routes.size() > 1 || (!routes.empty() && routes.front().untold)) {
         several_[prefix] = routes;
         entry.several = true;
         entry.route = RouteId{};
@@ -89,7 +107,13 @@ bool Rib::sweep(const Prefix& prefix, PrefixEntry& entry) {
     Routes& routes = load(prefix, entry);
     bool changed = false;
     for (size_t i = routes.size(); i-- > 0;) {
-        if (routes[i].seen != generation_) {
+        if (routes[i].seen == generation_) {
+            continue;
+        }
+        if (may_be_untold(prefix, routes, routes[i])) {
+            changed = changed || !routes[i].untold;
+            routes[i].untold = true;
+        } else {
             erase(routes, i);
             changed = true;
         }
@@ -105,7 +129,9 @@ bool Rib::unseen(const Prefix& prefix, const PrefixEntry& entry) const {
         return entry.route != RouteId{} && entry.seen != generation_;
     }
     const Routes& routes = several_.at(prefix);
-    return std::any_of(routes.begin(), routes.end(), [this](const Held& h) { return h.seen != generation_; });
+    return std::any_of(routes.begin(), routes.end(), [&](const Held& h) {
+        return h.seen != generation_ && !may_be_untold(prefix, routes, h);
+    });
 }
 
 void Rib::unsee(const Prefix& prefix, PrefixEntry& entry) {
@@ -122,7 +148,8 @@ bool Rib::confirmed(const Prefix& prefix, const PrefixEntry& entry) const {
         return entry.route == RouteId{} || entry.round == round_;
     }
     const Routes& routes = several_.at(prefix);
-    return std::all_of(routes.begin(), routes.end(), [this](const Held& h) { return h.round == round_; });
+    return std::all_of(routes.begin(), routes.end(),
+                       [&](const Held& h) { return h.round == round_ || may_be_untold(prefix, routes, h); });
 }
 
 void Rib::insert(Routes& routes, size_t index, const Route& route) {

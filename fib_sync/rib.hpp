@@ -25,7 +25,7 @@ struct PrefixEntry {
     uint32_t seen = 0;
     Groups::Handle group{};  // what the sink has for the prefix; 0 = nothing
     uint8_t round = 0;
-    bool several : 1 = false;    // routes
+    bool several : 1 = false;    // routes; or one that is untold
     bool routed : 1 = false;     // it had a route at its last commit
     bool connected : 1 = false;  // Rib::glean is not 0
     bool dirty : 1 = false;      // Mirror::mark
@@ -43,6 +43,7 @@ class Rib {
         bool missing = false;    // a removal of something that is not here, though its key is; or one untold
         bool replaced = false;   // another route made place for this one
         bool ambiguous = false;  // ... one of several: which one was first then?
+        bool untold = false;     // of one that a dump has left out, the next one may tell whether it is there
     };
     // For messages of the main and local tables only, to the entry of the message's prefix. dump: the message
     // is part of one; equal keys come in the kernel's order then.
@@ -59,9 +60,18 @@ class Rib {
     // An audit compares the table with the kernel in rounds. Routes that come or change in a round count as
     // confirmed in it.
     void begin_round() { ++round_; }
-    // Is the message, of a dump, what the table holds, so that applying it would change nothing? Confirms the
-    // route then. False too where the table has no such route.
-    bool confirm(const RouteMessage& message);
+    // Is the message, of a dump, what the table holds, so that applying it would change nothing but whether
+    // the route is limited? Confirms it then, and takes that over. Not held too where the table has no such
+    // route.
+    struct Confirmed {
+        bool held = false;
+        bool changed = false;
+    };
+    Confirmed confirm(const RouteMessage& message);
+    // Whether the route in force, which there must be, is limited.
+    void set_limited(const Prefix& prefix, PrefixEntry& entry, bool limited);
+    // Is the message, of the kernel, the route in force of its prefix?
+    [[nodiscard]] bool in_force(const RouteMessage& message);
     // Is each of the routes confirmed in this round?
     [[nodiscard]] bool confirmed(const Prefix& prefix, const PrefixEntry& entry) const;
 
@@ -80,6 +90,11 @@ class Rib {
     [[nodiscard]] const Route* second(const Prefix& prefix, const PrefixEntry& entry) const {
         return route(prefix, entry, 1);
     }
+    // Is one of its routes for packets of a source only?
+    [[nodiscard]] bool by_source(const Prefix& prefix, const PrefixEntry& entry) const;
+    // A dump leaves out what the kernel has between the paths of an IPv6 multipath route (fib6_dump_node):
+    // others of its metric, which may be there or not. Has the prefix one of these?
+    [[nodiscard]] bool untold(const Prefix& prefix, const PrefixEntry& entry) const;
     // The mirror's note on the route in force, which there must be.
     [[nodiscard]] RouteStore::Note& note(const Prefix& prefix, const PrefixEntry& entry);
 
@@ -99,6 +114,7 @@ class Rib {
         RouteId route{};
         uint32_t seen = 0;
         uint8_t round = 0;
+        bool untold = false;  // the last dump may have left it out
     };
     using Routes = std::vector<Held>;
 
@@ -108,6 +124,7 @@ class Rib {
     void store(const Prefix& prefix, PrefixEntry& entry, const Routes& routes);
 
     [[nodiscard]] const Route& get(const Held& held) const { return store_.get(held.route); }
+    [[nodiscard]] bool may_be_untold(const Prefix& prefix, const Routes& routes, const Held& held) const;
     Change add(Routes& routes, const Route& route, const RouteMessage& message);
     Change add_dumped(Routes& routes, const Route& route);
     Change add_ipv4(Routes& routes, size_t first, size_t last, const Route& route,
@@ -116,7 +133,6 @@ class Rib {
                     const RouteMessage& message);
     Change remove(Routes& routes, const Route& route, const RouteMessage& message);
     bool refresh(Held& held, const Route& route);
-    bool join_paths(Held& held, const Route& more);
     void insert(Routes& routes, size_t index, const Route& route);
     void assign(Held& held, const Route& route);
     void erase(Routes& routes, size_t index);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fib_sync/route_store.hpp"
 
+#include <linux/rtnetlink.h>
+
 #include <cstring>
+#include <type_traits>
 
 namespace millrace::sync {
 namespace {
@@ -12,26 +15,45 @@ size_t mix(size_t seed, uint64_t word) {
     return h ^ (h >> 32);
 }
 
+template <class Value>
+size_t hash_of(const Value& value, size_t seed) {
+    static_assert(std::is_integral_v<Value> || std::is_enum_v<Value>);
+    return mix(seed, static_cast<uint64_t>(value));
+}
+
+size_t hash_of(const IpAddress& address, size_t seed) {
+    std::array<uint64_t, 2> words{};
+    std::memcpy(words.data(), address.bytes.data(), sizeof(words));
+    return mix(mix(seed, words[0] + address.size()), words[1]);
+}
+
+size_t hash_of(const Prefix& prefix, size_t seed) {
+    return prefix.length == 0 ? seed : hash_of(prefix.address, hash_of(prefix.length, seed));
+}
+
 size_t hash_of(const Path& path, size_t seed) {
-    seed = mix(seed, uint64_t{raw(path.ifindex)} << 32 | path.weight);
-    seed = mix(seed, path.flags);
-    if (path.gateway) {
-        std::array<uint64_t, 2> words{};
-        std::memcpy(words.data(), path.gateway->bytes.data(), sizeof(words));
-        seed = mix(mix(seed, words[0] + path.gateway->size()), words[1]);
-    }
-    return seed;
+    const auto& [gateway, ifindex, weight, flags] = path;  // all of them
+    seed = mix(seed, uint64_t{raw(ifindex)} << 32 | weight);
+    seed = mix(seed, flags);
+    return gateway ? hash_of(*gateway, seed) : seed;
+}
+
+template <class... Fields>
+size_t hash_of(const std::tuple<Fields...>& fields, size_t seed) {
+    return std::apply(
+        [seed](const auto&... field) mutable {
+            ((seed = hash_of(field, seed)), ...);
+            return seed;
+        },
+        fields);
 }
 
 }  // namespace
 
 size_t RouteStore::Hash::operator()(const Route& r) const {
-    const uint64_t what = uint64_t{r.tos} << 40 | uint64_t{r.type} << 32 | uint64_t{r.protocol} << 24 |
-                          uint64_t{r.scope} << 16 | uint64_t{r.preference} << 8 | uint64_t{r.local} << 2 |
-                          uint64_t{r.unsupported} << 1 | uint64_t{r.encapsulation};
-    size_t seed = mix(mix(0, what), uint64_t{r.metric} << 32 | r.rest);
-    seed = mix(seed, raw(r.nexthop));
-    for (const Path& path : r.paths) {
+    const auto [key, identity, type, paths, state, aside] = parts_of(r);
+    size_t seed = hash_of(aside, hash_of(state, hash_of(type, hash_of(identity, hash_of(key, 0)))));
+    for (const Path& path : paths) {
         seed = hash_of(path, seed);
     }
     return seed;
@@ -56,7 +78,21 @@ RouteId RouteStore::hold(const Route& route) {
     if (route.nexthop != NexthopId{}) {
         ++nexthop_uses_[route.nexthop];
     }
+    count_dead(route, true);
     return id;
+}
+
+void RouteStore::count_dead(const Route& route, bool more) {
+    for (const Path& path : route.paths) {
+        if ((path.flags & RTNH_F_DEAD) == 0) {
+            continue;
+        }
+        size_t& count = dead_[path.ifindex];
+        count = more ? count + 1 : count - 1;
+        if (count == 0) {
+            dead_.erase(path.ifindex);
+        }
+    }
 }
 
 void RouteStore::release(RouteId id) {
@@ -69,8 +105,14 @@ void RouteStore::release(RouteId id) {
         uses != nexthop_uses_.end() && --uses->second == 0) {
         nexthop_uses_.erase(uses);
     }
+    count_dead(slot.route, false);
     slot = {};
     free_.push_back(id);
+}
+
+size_t RouteStore::dead(Ifindex ifindex) const {
+    const auto found = dead_.find(ifindex);
+    return found == dead_.end() ? 0 : found->second;
 }
 
 size_t RouteStore::uses(NexthopId id) const {

@@ -114,9 +114,18 @@ void Sync::watch(const Message& message, uint64_t now) {
             schedule(now, "link state");
         }
     } else if (const auto* address = std::get_if<AddressMessage>(&message)) {
-        // fib_sync_down_addr, and fib_disable_ip after the last one: IPv4 routes go silently.
-        if (address->removed && address->address.family == Family::ipv4) {
+        // fib_sync_down_addr, and fib_disable_ip after the last one: IPv4 routes go silently, or their paths
+        // die. So do paths of IPv6 multipath routes where IPv6 is switched off, which takes the link-local
+        // address along.
+        const bool link_local = address->address.family == Family::ipv6 &&
+                                address->address.bytes[0] == 0xfe &&
+                                (address->address.bytes[1] & 0xc0) == 0x80;
+        if (address->removed && (address->address.family == Family::ipv4 || link_local)) {
             schedule(now, "address removed");
+        }
+        // fib_sync_up: they live again, without a message too.
+        if (!address->removed && mirror_.has_dead_path(address->ifindex)) {
+            schedule(now, "address added where next hops are dead");
         }
     } else if (const auto* nexthop = std::get_if<NexthopMessage>(&message)) {
         if (nexthop->removed && mirror_.nexthop_in_use(nexthop->id)) {

@@ -121,8 +121,11 @@ class Sync {
 
     // Somebody has seen that the mirror is not what the kernel has: a resync begins soon.
     void request_resync(uint64_t now, std::string_view why) { schedule(now, why); }
-    // The mirror has something to commit that no message has brought.
-    void commit_soon() { uncommitted_ = busy_ = following(); }
+    // The mirror has changed by itself: a commit follows.
+    void touched(uint64_t now) {
+        uncommitted_ = true;
+        end_batch(now);
+    }
     // Is told each notification when it is applied; what a resync changes is not told.
     void observe(std::function<void(const Message&)> observer) { observer_ = std::move(observer); }
 

@@ -7,7 +7,7 @@ import re
 import sys
 
 from ..netns import CommandError
-from . import random_run, rows, table  # noqa: F401  (rows registers the rows)
+from . import changes_run, random_run, rows, table  # noqa: F401  (rows registers the rows)
 
 FRAMES = random_run.FRAMES
 
@@ -22,6 +22,10 @@ def main():
                "tests/conformance --random 20000 --seed 17")
     parser.add_argument("--rows", metavar="REGEX", help="only the rows whose name matches; no random frames")
     parser.add_argument("--random", type=int, metavar="FRAMES", help="only random frames, so many")
+    parser.add_argument("--changes", type=int, metavar="STEPS",
+                        help="only random changes of routes, addresses and links, so many; by hand: 20000, 15 minutes")
+    parser.add_argument("--first", type=int, metavar="CHUNK", default=0,
+                        help="begin the changes with this chunk of the seed's")
     parser.add_argument("--seed", type=int, metavar="N", help="the random run's seed; without it a new one, printed")
     parser.add_argument("--generic", action="store_true", help="attach the classifier in generic XDP mode")
     parser.add_argument("--list", action="store_true", help="print the rows' names")
@@ -33,6 +37,8 @@ def main():
         return 0
     if args.random is not None and args.random < 1:
         parser.error("--random must be at least 1")
+    if args.changes is not None and args.changes < 1:
+        parser.error("--changes must be at least 1")
     try:
         if args.rows and not table.chosen(args.rows):
             parser.error(f"--rows: no row matches '{args.rows}'; --list prints their names")
@@ -41,6 +47,8 @@ def main():
     build = args.build_dir.resolve()
     failed = 0
     try:
+        if args.changes is not None:
+            return changes_run.run(build, args.changes, args.seed, args.generic, args.first)
         if args.rows or args.random is None:
             failed |= table.run(build, args.rows or ".", args.generic)
         if args.random is not None or not args.rows:

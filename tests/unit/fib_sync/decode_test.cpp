@@ -146,7 +146,7 @@ std::vector<Case> cases() {
     rtmsg source = rt(AF_INET6, 64);
     source.rtm_src_len = 64;
     RouteMessage source_specific = plain("2001:db8::/64", {on(e0)});
-    source_specific.unsupported = true;
+    source_specific.source = net("2001:db8:1::/64");
     const std::vector<NexthopGroupEntry> grp = {{.id = 1, .weight = 0, .weight_high = 0, .reserved = 0},
                                                 {.id = 2, .weight = 255, .weight_high = 0, .reserved = 0},
                                                 {.id = 3, .weight = 255, .weight_high = 255, .reserved = 0}};

@@ -10,7 +10,7 @@ namespace millrace::sync::test {
 namespace {
 
 bool same(const RouteMessage& a, const RouteMessage& b) {
-    return a.type == b.type && a.nexthop == b.nexthop &&
+    return a.type == b.type && a.nexthop == b.nexthop && a.protocol == b.protocol &&
            std::equal(a.paths.begin(), a.paths.end(), b.paths.begin(), b.paths.end(),
                       [](const Path& x, const Path& y) {
                           return x.ifindex == y.ifindex && x.gateway == y.gateway && x.weight == y.weight;
@@ -67,7 +67,7 @@ Prefix KernelModel::random_prefix(Family family) {
 
 void KernelModel::change_route4() {
     RouteMessage m = route(random_prefix(Family::ipv4).text(), {}, pick(2) * 20);
-    auto& list = routes_[{m.prefix, m.metric}];
+    auto& list = routes_[{m.prefix, m.metric, {}}];
     if (!list.empty() && pick(3) == 0) {
         const auto at = list.begin() + pick(static_cast<uint32_t>(list.size()));
         tell(removed(flagged(*at, false, false, false)));
@@ -111,7 +111,10 @@ void KernelModel::change_route4() {
 
 void KernelModel::change_route6() {
     RouteMessage m = route(random_prefix(Family::ipv6).text(), {}, 1024);
-    auto& list = routes_[{m.prefix, m.metric}];
+    if (pick(6) == 0) {
+        m.source = net(pick(2) == 0 ? "2001:db8:a::/48" : "2001:db8:a::1/128");
+    }
+    auto& list = routes_[{m.prefix, m.metric, m.source}];
     if (pick(8) == 0) {
         m.type = RTN_BLACKHOLE;
     } else {
@@ -119,6 +122,9 @@ void KernelModel::change_route6() {
         m.paths[0].weight = 1;
         if (!is_up(m.paths[0].ifindex)) {
             return;
+        }
+        if (m.paths[0].gateway && pick(6) == 0) {
+            m.protocol = RTPROT_RA;
         }
     }
     const auto like =
@@ -390,10 +396,18 @@ std::map<Prefix, std::string> KernelModel::fib() const {
     std::map<Prefix, const RouteMessage*> best;
     std::map<Prefix, std::string> all;
     for (const auto& [key, list] : routes_) {  // ordered: the lowest metric of a prefix comes first
-        if (!list.empty() && best.try_emplace(key.prefix, &list.front()).second) {
-            // Of equal IPv6 routes, only the kernel knows which it takes.
-            const bool several = key.prefix.address.family == Family::ipv6 && list.size() > 1;
-            all[key.prefix] = several ? "punt_unsupported" : outcome(list.front());
+        if (list.empty()) {
+            continue;
+        }
+        const bool first = best.try_emplace(key.prefix, &list.front()).second;
+        // Of equal IPv6 routes only the kernel knows which it takes, where a source counts too, and how long
+        // it uses one that was advertised.
+        const bool kernels = (key.prefix.address.family == Family::ipv6 && list.size() > 1) ||
+                             list.front().protocol == RTPROT_RA;
+        if (key.source.length != 0) {
+            all[key.prefix] = "punt_unsupported";
+        } else if (first) {
+            all[key.prefix] = kernels ? "punt_unsupported" : outcome(list.front());
         }
     }
     for (const auto& [key, n] : neighbours_) {

@@ -34,6 +34,7 @@ class KernelModel {
     struct Key {
         Prefix prefix;
         uint32_t metric = 0;
+        Prefix source;
         auto operator<=>(const Key&) const = default;
     };
 
@@ -50,7 +51,8 @@ class KernelModel {
     Path random_path(Family family);
     Prefix random_prefix(Family family);
     [[nodiscard]] bool joins(const RouteMessage& m) const {
-        return m.type == RTN_UNICAST && m.nexthop == NexthopId{} && m.paths[0].gateway;
+        return m.type == RTN_UNICAST && m.nexthop == NexthopId{} && m.paths[0].gateway &&
+               m.protocol != RTPROT_RA;
     }
     [[nodiscard]] std::string outcome(const RouteMessage& m) const;
     [[nodiscard]] std::string outcome(const std::vector<Path>& paths) const;

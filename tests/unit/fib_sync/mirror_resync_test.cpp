@@ -164,5 +164,45 @@ TEST(MirrorResync, ReplaysThatMislead) {
     }
 }
 
+// What the kernel has between the paths of a multipath route, a dump leaves out (fib6_dump_node).
+TEST(MirrorResync, RoutesThatADumpCantTell) {
+    Bench<RecordingSink> m;
+    const RouteMessage several = route("2001:db8::/32", {via("fe80::1", e0), via("fe80::2", e1)}, 1024);
+    RouteMessage advertised = route("2001:db8::/32", {via("fe80::3", e0)}, 1024);
+    advertised.protocol = RTPROT_RA;
+    advertised.exclusive = false;
+    const auto resync = [&](const std::vector<Message>& told) {
+        m.mirror.begin_resync();
+        for (const Message& each :
+             std::initializer_list<Message>{link(e0, "e0"), link(e1, "e1"), link(wan, "wan")}) {
+            m.mirror.apply(each);
+        }
+        for (const Message& each : told) {
+            m.mirror.apply(each);
+        }
+        m.mirror.end_resync();
+        m.mirror.commit();
+    };
+    m.apply({several, advertised});
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_unsupported");
+    resync({several});
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_unsupported") << "it may still be there";
+    m.mirror.begin_audit();
+    EXPECT_TRUE(m.mirror.confirm(several));
+    EXPECT_TRUE(m.mirror.confirmed(several.prefix)) << "an audit can't tell either";
+    EXPECT_FALSE(m.mirror.take_doubt());
+    // The multipath route goes, and whether the other one is there has to be asked.
+    m.apply({removed(several)});
+    EXPECT_TRUE(m.mirror.take_doubt());
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_unsupported");
+    resync({});
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "none");
+    // It goes with a message of its own.
+    m.apply({several, advertised});
+    resync({several});
+    m.apply({removed(advertised)});
+    EXPECT_NE(m.sink.outcome("2001:db8::/32"), "punt_unsupported");
+}
+
 }  // namespace
 }  // namespace millrace::sync::test

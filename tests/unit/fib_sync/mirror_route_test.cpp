@@ -127,7 +127,7 @@ TEST(MirrorRoute, Ipv6PathsOfOneKeyAreOneRoute) {
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), both);
     m.apply({removed(paths({b}))});
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), unresolved);
-    m.apply({appending(paths({b}))});  // one path, as kernels before 4.11 did
+    m.apply({appending(paths({b, a}))});
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), both);
     m.apply({appending(paths({on(e0)}))});  // not part of a multipath route: which one is taken?
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_unsupported");
@@ -137,6 +137,76 @@ TEST(MirrorRoute, Ipv6PathsOfOneKeyAreOneRoute) {
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "punt_glean");
     m.apply({removed(paths({on(e0)}))});
     EXPECT_EQ(m.sink.outcome("2001:db8::/32"), "none");
+}
+
+// A second router's advertisement, or a gateway beside one, is announced as a path that stands alone.
+TEST(MirrorRoute, Ipv6RoutesOfOneKeyThatStandAlone) {
+    const auto advertised = [](Path p) {
+        RouteMessage m = route("::/0", {std::move(p)}, 1024);
+        m.protocol = RTPROT_RA;
+        m.exclusive = false;
+        return m;
+    };
+    Mirrored m;
+    const Path a = via("fe80::1", e0);
+    const Path b = via("fe80::2", e1);
+    m.apply({advertised(a), advertised(b)});
+    EXPECT_EQ(m.sink.outcome("::/0"), "punt_unsupported");
+    EXPECT_FALSE(m.mirror.take_doubt());
+    m.apply({removed(advertised(a)), removed(advertised(b)), route("::/0", {a}, 1024), advertised(b)});
+    EXPECT_EQ(m.sink.outcome("::/0"), "punt_unsupported") << "a static one and an advertised one";
+    m.apply({removed(advertised(b))});
+    EXPECT_EQ(m.sink.outcome("::/0"), unresolved);
+    RouteMessage alone = route("::/0", {b}, 1024);
+    alone.exclusive = false;
+    m.apply({alone});
+    EXPECT_EQ(m.sink.outcome("::/0"), "punt_unsupported")
+        << "one path, neither appended nor in place of another";
+    EXPECT_FALSE(m.mirror.take_doubt());
+}
+
+// The kernel has no way twice: what is told to be a route of one path is no path of a multipath route any
+// more.
+TEST(MirrorRoute, Ipv6PathThatLeftItsMultipathRoute) {
+    Mirrored m;
+    const auto paths = [](std::vector<Path> p) { return route("2001:db8::/32", std::move(p), 1024); };
+    m.apply({paths({via("fe80::1", e0), via("fe80::2", e1)})});
+    RouteMessage alone = paths({via("fe80::1", e0)});
+    alone.exclusive = false;
+    m.apply({alone});
+    EXPECT_EQ(m.sink.outcome("2001:db8::/32"), unresolved);
+    EXPECT_TRUE(m.mirror.take_doubt());
+}
+
+TEST(MirrorRoute, RoutesBySourceHaveAKeyOfTheirOwn) {
+    RouteMessage plain = route("::/0", {via("fe80::1", e0)}, 100);
+    plain.exclusive = false;
+    RouteMessage by_source = route("::/0", {via("fe80::2", e1)}, 100);
+    by_source.source = net("2001:db8:a::/48");
+    // The key of each is new to the kernel, whichever comes first.
+    plain.exclusive = by_source.exclusive = true;
+    for (const bool plain_first : {true, false}) {
+        Mirrored m;
+        m.apply(plain_first ? std::vector<Message>{plain, by_source}
+                            : std::vector<Message>{by_source, plain});
+        EXPECT_EQ(m.sink.outcome("::/0"), "punt_unsupported");
+        m.apply({removed(by_source)});
+        EXPECT_EQ(m.sink.outcome("::/0"), unresolved);
+        m.apply({by_source, removed(plain)});
+        EXPECT_EQ(m.sink.outcome("::/0"), "punt_unsupported");
+        m.apply({removed(by_source)});
+        EXPECT_EQ(m.sink.outcome("::/0"), "none");
+        EXPECT_FALSE(m.mirror.take_doubt());
+    }
+    // A worse metric, and other sources beside it.
+    Mirrored m;
+    RouteMessage other = by_source;
+    other.metric = 512;
+    other.source = net("2001:db8:b::/48");
+    m.apply({plain, other, by_source, removed(other)});
+    EXPECT_EQ(m.sink.outcome("::/0"), "punt_unsupported");
+    m.apply({removed(by_source)});
+    EXPECT_EQ(m.sink.outcome("::/0"), unresolved);
 }
 
 TEST(MirrorRoute, Ipv6MultipathReplacesMoreThanIsTold) {

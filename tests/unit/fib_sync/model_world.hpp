@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "kernel_model.hpp"
@@ -54,6 +56,17 @@ class World {
     void tick(uint64_t ms) {
         slices += sync.state() == SyncState::applying ? 1 : 0;
         sync.tick(now += ms);
+    }
+    // The kernel's, but for what a dump can't tell: the mirror leaves that to it.
+    [[nodiscard]] std::map<Prefix, std::string> expected() const {
+        auto fib = kernel.fib();
+        for (auto& [prefix, outcome] : fib) {
+            const PrefixEntry* entry = mirror.rib().find(prefix);
+            if (entry != nullptr && mirror.rib().untold(prefix, *entry)) {
+                outcome = "punt_unsupported";
+            }
+        }
+        return fib;
     }
     void settle() {
         do {

@@ -170,6 +170,33 @@ TEST_F(SyncTest, NexthopRemovedUnderItsRoutes) {
     EXPECT_EQ(sync_.deadline(), now_ + 20);
 }
 
+TEST_F(SyncTest, AddressAddedRevivesDeadNextHops) {
+    Path dead = via("192.0.2.1", e0);
+    dead.flags = RTNH_F_DEAD;
+    kernel_.emplace_back(route("10.0.0.0/8", {dead, via("198.51.100.1", e1)}));
+    sync_.start(now_);
+    answer_all();
+    tell(address(e1, "198.51.100.7"));
+    EXPECT_FALSE(sync_.deadline().has_value()) << "no path over it is dead";
+    tell(address(e0, "192.0.2.7"));
+    EXPECT_EQ(sync_.deadline(), now_ + 20);
+    kernel_.back() = route("10.0.0.0/8", {via("192.0.2.1", e0), via("198.51.100.1", e1)});
+    pass(20);
+    answer_all();
+    tell(address(e0, "192.0.2.8"));
+    EXPECT_FALSE(sync_.deadline().has_value()) << "it lives";
+}
+
+TEST_F(SyncTest, Ipv6SwitchedOffTakesTheLinkLocalAddressAlong) {
+    kernel_.insert(kernel_.end(), {address(e0, "fe80::7"), address(e0, "2001:db8::7")});
+    sync_.start(now_);
+    answer_all();
+    tell(removed(address(e0, "2001:db8::7")));
+    EXPECT_FALSE(sync_.deadline().has_value());
+    tell(removed(address(e0, "fe80::7")));
+    EXPECT_TRUE(sync_.deadline().has_value());
+}
+
 TEST_F(SyncTest, AddressRemovedTakesIpv4RoutesAlong) {
     kernel_.insert(kernel_.end(), {address(e0, "192.0.2.7"), address(e0, "2001:db8::7")});
     sync_.start(now_);

@@ -2,4 +2,4 @@
 """The rows of the table; importing this registers them."""
 
 from . import (addresses, extensions, header, icmp, kept, learned, links, nexthops, options,  # noqa: F401
-               routes, source, too_long)
+               routes, source, too_long, untold)

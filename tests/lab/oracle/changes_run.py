@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Random changes in both routers, and after each of them frames to all that may have changed, compared whole.
+
+millrace may lag behind its kernel for LAG seconds, no longer; its audit is off, so that nothing else puts it right. The two
+kernels are not told at the same moment: where their tables differ, LAG counts from when they are equal again.
+
+Not compared: IPv4 errors by the routing table, which the kernel limits by time; which member of a multipath route a flow
+takes, as long as it is one that the kernel may use.
+"""
+
+import collections
+import ipaddress
+import random
+import time
+
+from .. import frames as f
+from ..cases import Cases, expect
+from ..ip_batch import IpBatch
+from ..kernel_routes import KernelRoutes
+from ..netns import wait_until
+from .changes_net import (CHANGING, CONNECTED, PREFIXES, SOURCES, Advert, ChangesNet, mac_of, neighbours,
+                          router_link_local)
+from .exchange import Difference, Exchange, transit
+from .twins import DEVICES, KERNEL, MILLRACE, Twins, address, link_local, number, router_mac
+from .wire import LINKS
+
+STEPS = 1500
+STEPS_A_CHUNK = 100
+LAG = 0.3
+MOST_DIFFERENCES = 5
+SYSCTLS = {f"net__ipv6__conf__{port}__{key}": value for port in CHANGING for key, value in
+           (("accept_ra", 2), ("autoconf", 0), ("accept_ra_rt_info_max_plen", 128))}
+
+
+class KernelsDiffer(Exception):
+    """The two kernels have not made the same of the same changes: nothing to compare with."""
+
+
+class ChangesRun:
+    def __init__(self, twins, seed):
+        self.twins, self.seed = twins, seed
+        self.exchange = Exchange(twins, self._member_of, redirects=False, left_out=not_compared)
+        self.batches = {name: IpBatch(twin.netns) for name, twin in twins.twins.items()}
+        self.tables = {name: KernelRoutes(twin.netns) for name, twin in twins.twins.items()}
+        for owned in (*self.batches.values(), *self.tables.values()):
+            twins.on_close(owned.close)
+        self.net = None
+        self.done = []          # of this chunk
+        self.kernels_apart = 0  # chunks that ended so
+        self.steps = self.refused = self.late = self.kernels_late = self.left = 0
+        self.longest_lag = 0.0
+        self.differences = []
+        self._markers = self._serial = 0
+        self._members = []
+        twins.set_sysctls(**SYSCTLS)
+        twins.batch(*neighbours("u0"))
+        # All that the routers ever have, so that it need not be asked for.
+        twins._own = {ipaddress.ip_address(a).packed for d in DEVICES
+                      for a in (address(d, 4), address(d, 6), link_local(d))}
+
+    def run(self, steps, first=0):
+        """So many steps, beginning with a chunk; until too many differences."""
+        chunk, end = first, self.steps + steps
+        while self.steps < end and len(self.differences) < MOST_DIFFERENCES:
+            self.net = ChangesNet(random.Random(f"{self.seed} changes {chunk}"))
+            self.done = []
+            self._apply(self.net.begin())
+            self._wait_for_links()
+            self._forget_routes()
+            for _ in range(min(STEPS_A_CHUNK, end - self.steps)):
+                self.steps += 1
+                if not self._step(chunk):
+                    break
+            chunk += 1
+            if steps > 10 * STEPS and self.steps % 1000 == 0:
+                print(f"{self.steps} steps", flush=True)
+
+    def _forget_routes(self):
+        for name in self.batches:
+            for version in (4, 6):
+                def gone(name=name, version=version):
+                    left = self.net.forget(self.tables[name].read(version))
+                    self.batches[name].run(left)
+                    return not left
+                wait_until(gone, "no random route is left", 5, 0.0)
+
+    def _step(self, chunk):
+        up = set(self.net.ready())
+        change = self.net.change()
+        self.done.append("; ".join(str(c) for c in change if not str(c).startswith(("neigh", "route replace 198.18"))))
+        began = time.monotonic()
+        self._apply(change)
+        if set(self.net.ready()) - up or any("down" in str(c) for c in change):
+            self._wait_for_links()
+        try:
+            self._compare(began)
+        except Difference as difference:
+            self.differences.append(self._explain(difference, chunk))
+            return False
+        except KernelsDiffer:
+            self.kernels_apart += 1
+            return False
+        return True
+
+    def _apply(self, change):
+        """Does it in both routers, and waits until millrace has read what its kernel said."""
+        lines = []
+        for each in change:
+            if isinstance(each, Advert):
+                self._batch(lines)
+                lines = []
+                self._advertise(each)
+            else:
+                lines.append(each)
+        self._markers += 1
+        new, old = (f"198.51.{100 + n % 2}.{n // 2 % 250 + 1}/32" for n in (self._markers, self._markers - 1))
+        self._batch([*lines, f"route add blackhole {new}", f"route del blackhole {old}"])
+        wait_until(lambda: self.twins.ask("routes", prefix=new), f"millrace shows the marker route {new}", 10, 0.001)
+
+    def _advertise(self, advert):
+        """A frame waits in the device, while a command does not: so until what is behind it has been answered."""
+        self._serial += 1
+        link, source, to = LINKS[number(advert.device)], router_link_local(advert.router), link_local(advert.device)
+        ping = f.ethernet(router_mac(advert.device), advert.mac(), f.ETH_IP6,
+                          f.ipv6(source, to, f.ICMP6, f.echo(source, to, 1, self._serial & 0xffff)))
+        for twin in self.twins.twins.values():
+            twin.wire.send(link, advert.frame())
+
+            def answered(twin=twin):
+                twin.wire.send(link, ping)
+                return any(frame[54:55] == b"\x81" and frame[60:62] == ping[60:62] for _, frame in twin.wire.read(0.05))
+            wait_until(answered, f"the {twin.name} router answers a ping from {source} on {link}", 5, 0)
+
+    def _batch(self, lines):
+        failed = {name: batch.run(lines) for name, batch in self.batches.items()} if lines else {}
+        if failed:
+            self.refused += len([1 for line, _ in failed[KERNEL] if "198.51" not in line])
+
+    def _wait_for_links(self):
+        """A link that was set up has its carrier, and its link-local address, a moment later."""
+        wanted = {device for device in CHANGING if device not in self.net.down}
+
+        def there(twin):
+            return wanted <= {link["ifname"] for link in twin.netns.ip_json("-6", "addr", "show", "up", "scope", "link")
+                              if "LOWER_UP" in link["flags"] and link["addr_info"]}
+        for twin in self.twins.twins.values():
+            wait_until(lambda t=twin: there(t), "the links are up", 5, 0.01)
+
+    def _compare(self, began):
+        tries, kernels_differ = 0, False
+        while True:
+            try:
+                tries += 1
+                self.left += len(self.exchange.compare(self._frames(), 0.03, self._fences()))
+                break
+            except Difference:
+                if self._kernels_differ():
+                    # They are two machines in time: a lifetime's end, a link's carrier, the garbage collector.
+                    if time.monotonic() > began + 5:
+                        raise KernelsDiffer from None
+                    kernels_differ, settled = True, time.monotonic()
+                elif time.monotonic() > (settled if kernels_differ else began) + LAG + 0.05 * kernels_differ:
+                    raise
+                for twin in self.twins.twins.values():
+                    twin.wire.read(0)
+        if tries > 1:
+            self.kernels_late += kernels_differ
+            self.late += not kernels_differ
+            self.longest_lag = max(self.longest_lag, 0 if kernels_differ else time.monotonic() - began)
+
+    def _fences(self):
+        return [d for d in DEVICES if d in self.net.ready()]
+
+    def _frames(self):
+        """To every prefix, from several sources."""
+        self._serial += 1
+        data = b"step" + self._serial.to_bytes(4, "big")
+        self._members = self._multipath()
+        return [("p0", transit(version, source=source, destination=to, payload=f.udp(source, to, 40000, 9, data)))
+                for version, net in PREFIXES.items() for to in (*net.values(), *CONNECTED[version].values())
+                for source in SOURCES[version]]
+
+    def _multipath(self):
+        """Members of the multipath routes that the kernel may use: [(network, {(link, MAC)})], the longest first."""
+        found = []
+        for version in (4, 6):
+            seen = set()
+            for route in self.tables[KERNEL].read(version):
+                key = route.prefix, route.source
+                if route.expires < 0 or key in seen:
+                    continue
+                seen.add(key)
+                alive = [path for path in route.paths if not path.dead]
+                if len(alive) > 1:
+                    found.append((route.prefix, {(LINKS[number(p.device)], f.mac_bytes(mac_of(p.device, p.gateway)))
+                                                 for p in alive if p.device in DEVICES}))
+        return sorted(found, key=lambda one: -one[0].prefixlen)
+
+    def _member_of(self, link, frame):
+        version = {b"\x08\x00": 4, b"\x86\xdd": 6}.get(frame[12:14])
+        if version is None or len(frame) < (34 if version == 4 else 54):
+            return None
+        to = ipaddress.ip_address(frame[30:34] if version == 4 else frame[38:54])
+        for network, members in self._members:
+            if to in network and (link, frame[:6]) in members:
+                return str(network)
+        return None
+
+    def _kernels_differ(self):
+        return any(self.tables[KERNEL].read(v) != self.tables[MILLRACE].read(v) for v in (4, 6))
+
+    def _explain(self, difference, chunk):
+        rows = self.twins.ask("routes")
+        shown = [f"  millrace: {row}" for row in rows for net in PREFIXES.values() if row["prefix"] in net]
+        kernel = [f"  kernel: {route}" for v in (4, 6) for route in self.tables[KERNEL].read(v)
+                  if str(route.prefix) in PREFIXES[v]]
+        done = "\n".join(f"  {i}: {text}" for i, text in enumerate(self.done))
+        said = str(difference).splitlines()
+        return (f"after step {len(self.done) - 1} of chunk {chunk}:\n{done}\n" + "\n".join(said[:60] + kernel + shown) +
+                f"\nrepeat with: tests/conformance --changes {STEPS_A_CHUNK} --seed {self.seed} --first {chunk}")
+
+
+def not_compared(frame):
+    """Unreachable by the routing table, which IPv4 limits for each source, by time (ip_error in net/ipv4/route.c); and what
+    the router says to the pings of _advertise."""
+    if frame[12:14] == b"\x86\xdd":
+        return frame[22:24] == b"\xfe\x80"
+    return frame[12:14] == b"\x08\x00" and frame[23:24] == b"\1" and frame[34:35] == b"\3"
+
+
+def run(build, steps=STEPS, seed=None, generic=False, first=0):
+    """Returns the exit code."""
+    seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
+    cases = Cases("netns.random_changes")
+    with Twins(build, generic) as twins:
+        twins.start(extra="[audit]\ncpu_percent = 0\n")
+        trial = ChangesRun(twins, seed)
+        begin = time.monotonic()
+        before, moved = twins.counters(), collections.Counter()
+        with cases.case(f"{steps} random changes, seed {seed}: within {LAG:g} s of each, what leaves is the kernel's"):
+            trial.run(steps, first)
+            moved.update(twins.settled_counters())
+            moved.subtract(before)
+            if trial.differences:
+                raise AssertionError(f"{len(trial.differences)} differences in {trial.steps} steps\n" +
+                                     "\n\n".join(trial.differences))
+            # Two routers that do nothing would agree as well.
+            expect(trial.left > 8 * steps and moved["forwarded"] > 4 * steps,
+                   f"{steps} steps, and only {trial.left} frames left, {moved['forwarded']} by the fast path")
+            expect(trial.kernels_apart <= 1 + steps / 1000, f"the two kernels did not do the same {trial.kernels_apart} times")
+            expect(trial.refused < 0.6 * steps, f"the kernel refused {trial.refused} commands in {steps} steps")
+        seconds = time.monotonic() - begin
+        print(f"{trial.steps} steps in {seconds:.1f} s ({trial.steps / seconds:.0f} a second), {trial.left} frames left each "
+              f"router, {moved['forwarded']} by the fast path; {trial.refused} commands refused by both kernels;\n"
+              f"  equal at the second look or later {trial.late} times (at most {trial.longest_lag * 1000:.0f} ms), "
+              f"{trial.kernels_late} times with kernels that differed for a moment, "
+              f"{trial.kernels_apart} times for good")
+    return cases.finish()
