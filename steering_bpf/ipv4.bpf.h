@@ -47,6 +47,9 @@ static __always_inline enum millrace_steer_reason keep_ipv4(const struct millrac
 
 static __always_inline enum millrace_steer_reason classify_ipv4(const struct millrace_steer_config* config,
                                                                 const struct iphdr* ip, const void* end) {
+    const __u32 zero = 0;
+    void* own;
+
     if ((const void*)(ip + 1) > end)
         return MILLRACE_STEER_TRUNCATED;
     if (ip->version != 4 || ip->ihl < 5)
@@ -55,11 +58,14 @@ static __always_inline enum millrace_steer_reason classify_ipv4(const struct mil
         return MILLRACE_STEER_IP_OPTIONS;
     if (martian4(ip->saddr) || martian4(ip->daddr))
         return MILLRACE_STEER_MARTIAN;
+    own = bpf_map_lookup_elem(&local4, &zero);
+    if (!own)
+        return MILLRACE_STEER_DISABLED;
     /* Before the TTL: to the router itself any TTL is good (RFC 1812 4.2.2.9), and BGP counts as local. */
-    if (bpf_map_lookup_elem(&local4, &ip->daddr))
+    if (bpf_map_lookup_elem(own, &ip->daddr))
         return MILLRACE_STEER_LOCAL;
     /* The kernel discards its own address as a source (fib_validate_source), unless accept_local is set. */
-    if (bpf_map_lookup_elem(&local4, &ip->saddr))
+    if (bpf_map_lookup_elem(own, &ip->saddr))
         return MILLRACE_STEER_MARTIAN;
     if (ip->ttl <= 1)
         return MILLRACE_STEER_TTL;

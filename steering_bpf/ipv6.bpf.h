@@ -68,6 +68,8 @@ static __always_inline enum millrace_steer_reason keep_ipv6(const struct millrac
 static __always_inline enum millrace_steer_reason classify_ipv6(const struct millrace_steer_config* config,
                                                                 const struct ipv6hdr* ip, const void* end) {
     const __u8* icmp6_type = (const void*)(ip + 1);
+    const __u32 zero = 0;
+    void* own;
 
     if ((const void*)(ip + 1) > end)
         return MILLRACE_STEER_TRUNCATED;
@@ -83,8 +85,11 @@ static __always_inline enum millrace_steer_reason classify_ipv6(const struct mil
         return MILLRACE_STEER_IP_OPTIONS;
     if (martian6(&ip->saddr) || martian6(&ip->daddr))
         return MILLRACE_STEER_MARTIAN;
+    own = bpf_map_lookup_elem(&local6, &zero);
+    if (!own)
+        return MILLRACE_STEER_DISABLED;
     /* Before the hop limit, as in IPv4. */
-    if (bpf_map_lookup_elem(&local6, &ip->daddr))
+    if (bpf_map_lookup_elem(own, &ip->daddr))
         return MILLRACE_STEER_LOCAL;
     if (ip->hop_limit <= 1)
         return MILLRACE_STEER_TTL;

@@ -29,6 +29,7 @@ namespace {
 
 constexpr uint64_t heartbeat_period_us = 20'000;  // under half of the shortest timeout that may be configured
 constexpr uint64_t sync_tick_us = 5'000;
+constexpr uint64_t steering_poll_us = Steering::poll_ms * 1000;
 constexpr auto drain_time =
     std::chrono::milliseconds(20);  // what is in the rings when steering ends is forwarded
 
@@ -218,6 +219,7 @@ Status serve(const Config& config, bool debug_hooks) {
                                   (*tables)->commit();  // grace periods that have ended since the last change
                                   enable_once_synced();
                               })),
+          keep((*loop)->every(steering_poll_us, [&] { steering->poll(); })),
           keep((*loop)->every(heartbeat_period_us, [&] {
               if (enabled && (*workers)->all_made_progress()) {
                   steering->beat();

@@ -10,20 +10,41 @@
 namespace millrace::dataplane {
 
 namespace {
+
 constexpr uint64_t ns_per_ms = 1'000'000;
 constexpr uint64_t ns_per_s = 1'000'000'000;
 
-// A map that refuses an entry leaves a port with less than the mirror knows. The FIB knows it all the same,
-// and punts: slower, not wrong.
-void warn(const Status& status) {
-    if (!status) {
-        spdlog::warn("{}", status.error().text());
+size_t index_of(Family family) {
+    return family == Family::ipv4 ? 0 : 1;
+}
+
+// An error of a port's maps, for a row that names the port.
+std::string reason_of(const std::string& port, const Status& status) {
+    std::string text = status ? "" : status.error().text();
+    const std::string prefix = fmt::format("port {}: ", port);
+    return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
+}
+
+void say(std::string_view what, std::span<const Keep> now, std::span<const Keep> before) {
+    std::vector<Keep> fresh;
+    std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
+    for (const Keep& k : fresh) {
+        spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(), k.text);
     }
 }
+
 }  // namespace
 
-Result<Steering> Steering::open(const Config& config) {
+Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
     Steering all;
+    all.configured_ = config.keep;
+    for (const Family family : families) {
+        auto table = steering::LocalTable::create(family, most_own);
+        if (!table) {
+            return tl::unexpected(table.error());
+        }
+        all.own_.push_back({.table = std::move(*table)});
+    }
     for (const PortConfig& port : config.ports) {
         auto maps = steering::PortMaps::open(port.name, config.steering.pin_root);
         if (!maps) {
@@ -36,116 +57,198 @@ Result<Steering> Steering::open(const Config& config) {
         if (written) {
             written = maps->set_keep(config.keep);
         }
-        if (written) {
-            written = maps->replace_local({});
+        Port opened{.name = port.name, .maps = std::move(*maps)};
+        for (const Family family : families) {
+            const size_t f = index_of(family);
+            if (written) {
+                written = opened.maps.set_local(all.own_[f].table);
+            }
+            opened.own[f] = all.own_[f].table.generation();
+            opened.kept[f] = all.kept_of(port.name, family, {});
+            opened.written[f] = opened.kept[f];
         }
         if (!written) {
             return tl::unexpected(written.error());
         }
-        all.ports_.push_back(std::move(*maps));
-        all.names_.push_back(port.name);
-        all.usable_.push_back(false);
+        all.ports_.push_back(std::move(opened));
     }
-    all.configured_ = config.keep;
-    all.kept_.resize(all.ports_.size(), all.kept_of({}, {}));
     return all;
 }
 
-Steering::Kept Steering::kept_of(const std::string& port, std::span<const Keep> keeps) const {
-    Kept kept{.prefixes = {configured_.prefixes.begin(), configured_.prefixes.end()}};
+Steering::Kept Steering::kept_of(const std::string& port, Family family, std::span<const Keep> keeps) const {
+    Kept kept;
+    std::copy_if(configured_.prefixes.begin(), configured_.prefixes.end(),
+                 std::inserter(kept.prefixes, kept.prefixes.end()),
+                 [&](const Prefix& p) { return p.address.family == family; });
     for (const Keep& keep : keeps) {
         // Multicast never gets as far as the prefixes.
         if (keep.egress || keep.cause == KeepCause::multicast || (!keep.port.empty() && keep.port != port)) {
             continue;
         }
-        if (keep.prefix) {
+        if (!keep.prefix) {
+            kept.all = kept.all || !keep.family || *keep.family == family;
+        } else if (keep.prefix->address.family == family) {
             kept.prefixes.insert(*keep.prefix);
-            continue;
         }
-        kept.ipv4 = kept.ipv4 || keep.family != Family::ipv6;
-        kept.ipv6 = kept.ipv6 || keep.family != Family::ipv4;
     }
     return kept;
 }
 
-std::vector<Keep> Steering::fit(const std::string& port, Kept& kept) {
-    std::vector<Keep> rows;
-    for (const auto& [family, all] :
-         {std::pair{Family::ipv4, &kept.ipv4}, std::pair{Family::ipv6, &kept.ipv6}}) {
-        const auto of_family = [f = family](const Prefix& p) { return p.address.family == f; };
-        if (std::count_if(kept.prefixes.begin(), kept.prefixes.end(), of_family) > MILLRACE_MAX_KEEP) {
-            std::erase_if(kept.prefixes, of_family);
-            *all = true;
-            rows.push_back({.cause = KeepCause::limit,
-                            .port = port,
-                            .family = family,
-                            .text = fmt::format("more than {} kept prefixes", MILLRACE_MAX_KEEP)});
-        }
+void Steering::fit(const Port& port, Family family, Kept& kept, std::vector<Keep>& rows) {
+    if (kept.prefixes.size() > MILLRACE_MAX_KEEP) {
+        kept = {.prefixes = {}, .all = true};
+        rows.push_back({.cause = KeepCause::limit,
+                        .port = port.name,
+                        .family = family,
+                        .text = fmt::format("more than {} kept prefixes", MILLRACE_MAX_KEEP)});
     }
-    return rows;
 }
 
-void Steering::set_keeps(std::span<const Keep> found) {
-    std::vector<Keep> keeps(found.begin(), found.end());
-    for (size_t p = 0; p < ports_.size(); ++p) {
-        Kept wanted = kept_of(names_[p], found);
-        const std::vector<Keep> limits = fit(names_[p], wanted);
-        keeps.insert(keeps.end(), limits.begin(), limits.end());
-        if (wanted == kept_[p]) {
-            continue;
-        }
-        const std::vector<Prefix> prefixes(wanted.prefixes.begin(), wanted.prefixes.end());
-        if (auto done = ports_[p].update_keep(prefixes, wanted.ipv4, wanted.ipv6); !done) {
-            spdlog::warn("{}; the whole family stays in the kernel", done.error().text());
-            continue;
-        }
-        kept_[p] = std::move(wanted);
+void Steering::write_family(Port& port, size_t family) {
+    const Own& own = own_[family];
+    Status done;
+    if (port.own[family] != own.table.generation()) {
+        done = port.maps.set_local(own.table);
+        port.own[family] = done ? own.table.generation() : 0;
     }
-    const auto say = [](std::string_view what, std::span<const Keep> now, std::span<const Keep> before) {
-        std::vector<Keep> fresh;
-        std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
-        for (const Keep& k : fresh) {
-            spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(),
-                         k.text);
+    Kept wanted = port.kept[family];
+    wanted.all = wanted.all || !done;
+    if (port.written[family] != wanted) {
+        const std::vector<Prefix> prefixes(wanted.prefixes.begin(), wanted.prefixes.end());
+        const Status updated = port.maps.update_keep(families[family], prefixes, wanted.all);
+        port.written[family] = updated ? std::optional(wanted) : std::nullopt;
+        done = done ? updated : done;
+    }
+    port.refused[family] = reason_of(port.name, done);
+}
+
+void Steering::write(Port& port) {
+    for (size_t family = 0; family < families.size(); ++family) {
+        write_family(port, family);
+    }
+    Status done = port.maps.set_mac(port.mac);
+    if (const Status enabled = port.maps.enable(on_ && port.usable); done) {
+        done = enabled;
+    }
+    port.silent = reason_of(port.name, done);
+    if (!done) {
+        port.maps.beat(0);  // can't fail: stale at once
+    }
+}
+
+void Steering::settle() {
+    std::vector<Keep> keeps = found_;
+    for (const Family family : families) {
+        if (const Own& own = own_[index_of(family)]; !own.error.empty()) {
+            keeps.push_back({.cause = KeepCause::limit, .family = family, .text = own.error});
         }
-    };
+    }
+    std::vector<Keep> limits;
+    for (Port& port : ports_) {
+        for (const Family family : families) {
+            Kept& kept = port.kept[index_of(family)];
+            kept = kept_of(port.name, family, keeps);
+            fit(port, family, kept, limits);
+        }
+        write(port);
+        for (const Family family : families) {
+            if (const std::string& why = port.refused[index_of(family)]; !why.empty()) {
+                limits.push_back(
+                    {.cause = KeepCause::limit, .port = port.name, .family = family, .text = why});
+            }
+        }
+        if (!port.silent.empty()) {
+            limits.push_back({.cause = KeepCause::limit, .port = port.name, .text = port.silent});
+        }
+    }
+    keeps.insert(keeps.end(), limits.begin(), limits.end());
     std::sort(keeps.begin(), keeps.end());
     say("left to the kernel", keeps, keeps_);
     say("no longer left to the kernel", keeps_, keeps);
     keeps_ = std::move(keeps);
 }
 
+void Steering::set_keeps(std::span<const Keep> found) {
+    found_.assign(found.begin(), found.end());
+    settle();
+}
+
 Status Steering::enable(bool on) {
     on_ = on;
     Status first;
-    for (size_t p = 0; p < ports_.size(); ++p) {
+    for (Port& port : ports_) {
         if (!on) {
-            ports_[p].beat(0);  // can't fail: stale at once
+            port.maps.beat(0);  // can't fail: stale at once
         }
-        if (auto done = ports_[p].enable(on && usable_[p]); !done && first) {
+        if (auto done = port.maps.enable(on && port.usable); !done && first) {
             first = done;
         }
     }
     return first;
 }
 
-void Steering::set_usable(PortId port, bool usable) {
-    if (usable_[raw(port)] == usable) {
-        return;
-    }
-    usable_[raw(port)] = usable;
-    if (on_) {
-        warn(ports_[raw(port)].enable(usable));
+void Steering::set_usable(PortId id, bool usable) {
+    Port& port = ports_[raw(id)];
+    if (port.usable != usable) {
+        port.usable = usable;
+        settle();
     }
 }
 
-void Steering::set_mac(PortId port, const MacAddress& mac) {
-    warn(ports_[raw(port)].set_mac(mac));
+void Steering::set_mac(PortId id, const MacAddress& mac) {
+    Port& port = ports_[raw(id)];
+    if (port.mac != mac) {
+        port.mac = mac;
+        settle();
+    }
+}
+
+bool Steering::store(Own& own, const IpAddress& address) {
+    if (auto added = own.table.add(address); !added) {
+        own.missing.insert(address);
+        own.error = own.error.empty() ? added.error().text() : own.error;
+        return false;
+    }
+    return true;
 }
 
 void Steering::set_local(const IpAddress& address, bool present) {
-    for (auto& port : ports_) {
-        warn(present ? port.add_local(address) : port.remove_local(address));
+    const size_t family = index_of(address.family);
+    Own& own = own_[family];
+    const bool fitted = own.error.empty();
+    const uint32_t generation = own.table.generation();
+    if (present) {
+        store(own, address);
+    } else if (own.missing.erase(address) == 0) {
+        // What can't be removed stays the kernel's: slower, not wrong.
+        if (auto removed = own.table.remove(address); !removed) {
+            spdlog::warn("{}", removed.error().text());
+        }
+    }
+    if (own.table.generation() != generation || own.error.empty() != fitted) {
+        settle();
+    }
+}
+
+void Steering::poll() {
+    bool again = false;
+    for (Own& own : own_) {
+        if (own.error.empty()) {
+            continue;
+        }
+        while (!own.missing.empty() && own.table.add(*own.missing.begin())) {
+            own.missing.erase(own.missing.begin());
+        }
+        if (own.missing.empty()) {
+            own.error.clear();
+            again = true;
+        }
+    }
+    for (const Port& port : ports_) {
+        again = again || !port.silent.empty() || !port.refused[0].empty() || !port.refused[1].empty();
+    }
+    if (again) {
+        settle();
     }
 }
 
@@ -153,8 +256,10 @@ void Steering::beat() {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     const uint64_t ns = static_cast<uint64_t>(now.tv_sec) * ns_per_s + static_cast<uint64_t>(now.tv_nsec);
-    for (auto& port : ports_) {
-        port.beat(ns);
+    for (Port& port : ports_) {
+        if (port.silent.empty()) {
+            port.maps.beat(ns);
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The classifiers of all ports, as the daemon drives them.
+// The classifiers of all ports, as the daemon drives them. Each port has a state that it should be in; what
+// its maps refuse to take is left to the kernel, shown as a keep, and tried again.
 #pragma once
 
+#include <array>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -10,6 +13,7 @@
 #include "millrace/config.hpp"
 #include "millrace/keep.hpp"
 #include "millrace/result.hpp"
+#include "steering_bpf/local_table.hpp"
 #include "steering_bpf/port.hpp"
 
 namespace millrace::dataplane {
@@ -18,8 +22,8 @@ class Steering {
   public:
     // Opens every port's maps, and writes policy and limits there with the port disabled: until enable(true),
     // all traffic stays in the kernel, whatever an earlier daemon has left behind. Control thread, but
-    // beat(), counters().
-    static Result<Steering> open(const Config& config);
+    // counters(). most_own: addresses of the router, of each family.
+    static Result<Steering> open(const Config& config, uint32_t most_own = MILLRACE_MAX_LOCAL);
 
     // Enables the ports that are usable; disables all, the heartbeat too, whatever fails on the way.
     Status enable(bool on);
@@ -29,36 +33,65 @@ class Steering {
     void set_local(const IpAddress& address, bool present);
     // What the kernel keeps of the ports' traffic beside the configuration's [keep]; the whole list.
     void set_keeps(std::span<const Keep> keeps);
+    // With what was found here: maps that take no more.
     [[nodiscard]] const std::vector<Keep>& keeps() const { return keeps_; }
     [[nodiscard]] const KeepConfig& configured() const { return configured_; }
-    // Any thread. Now, for all ports.
+    // Now, for all ports whose maps say what they should.
     void beat();
+    // Tries again what was refused. To be called every poll_ms.
+    void poll();
+    static constexpr uint64_t poll_ms = 500;
 
-    [[nodiscard]] steering::Mode mode(PortId port) const { return ports_[raw(port)].mode(); }
+    [[nodiscard]] steering::Mode mode(PortId port) const { return ports_[raw(port)].maps.mode(); }
     [[nodiscard]] Result<steering::Counters> counters(PortId port) const {
-        return ports_[raw(port)].counters();
+        return ports_[raw(port)].maps.counters();
     }
 
   private:
-    Steering() = default;
-    std::vector<steering::PortMaps> ports_;  // by PortId
-    // What is kept of a port's traffic in its maps.
+    static constexpr std::array families = {Family::ipv4, Family::ipv6};
+
+    // What is kept of one family of a port's traffic.
     struct Kept {
         std::set<Prefix> prefixes;
-        bool ipv4 = false;
-        bool ipv6 = false;
+        bool all = false;
         bool operator==(const Kept&) const = default;
     };
-    [[nodiscard]] Kept kept_of(const std::string& port, std::span<const Keep> keeps) const;
+    struct Port {
+        std::string name;
+        steering::PortMaps maps;
+        MacAddress mac{};
+        bool usable = false;
+        std::array<Kept, 2> kept{};  // by family, as the others
+        // What the maps say; nullopt = not known, to be written.
+        std::array<std::optional<Kept>, 2> written{};
+        std::array<uint32_t, 2> own{};         // generation of the table of own addresses; 0 = none
+        std::array<std::string, 2> refused{};  // why all of the family is kept
+        std::string silent{};                  // why it has no heartbeat
+    };
 
-    // What does not fit into the maps: then all of the family is kept, and the row says so.
-    [[nodiscard]] static std::vector<Keep> fit(const std::string& port, Kept& kept);
+    // One table of own addresses for all ports.
+    struct Own {
+        steering::LocalTable table;
+        std::set<IpAddress> missing{};  // don't fit
+        std::string error{};            // why; empty = none is missing
+    };
+
+    Steering() = default;
+    [[nodiscard]] Kept kept_of(const std::string& port, Family family, std::span<const Keep> keeps) const;
+    // Does what is wanted fit into the maps? Else all of the family is kept, and the row says so.
+    static void fit(const Port& port, Family family, Kept& kept, std::vector<Keep>& rows);
+    bool store(Own& own, const IpAddress& address);
+    // Makes the maps say what they should.
+    void write(Port& port);
+    void write_family(Port& port, size_t family);
+    // For all ports; and tells the operator what is different.
+    void settle();
 
     KeepConfig configured_;
-    std::vector<Keep> keeps_;
-    std::vector<std::string> names_;  // by PortId, as the others
-    std::vector<Kept> kept_;          // as last written
-    std::vector<bool> usable_;        // by PortId
+    std::vector<Keep> found_;  // set_keeps()
+    std::vector<Keep> keeps_;  // as shown
+    std::vector<Port> ports_;  // by PortId
+    std::vector<Own> own_;     // by family
     bool on_ = false;
 };
 

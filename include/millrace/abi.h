@@ -26,9 +26,13 @@
 #define MILLRACE_MAP_KEEP6 "keep6"
 #define MILLRACE_MAP_KEEP_L4 "keep_l4port"
 
-/* Sizes of the maps above, in entries. */
+/*
+ * Sizes of the maps above, in entries. local4 and local6 hold one map each, which the daemon makes and puts
+ * there; it begins small, and a bigger one takes its place when it is full.
+ */
 #define MILLRACE_MAX_QUEUES 64
-#define MILLRACE_MAX_LOCAL 4096
+#define MILLRACE_FIRST_LOCAL 1024
+#define MILLRACE_MAX_LOCAL 1048576
 #define MILLRACE_MAX_KEEP 4096
 
 /* keep_l4port: one bit for each port of TCP (first half) and UDP (second half), 64 to an entry. */

@@ -248,17 +248,17 @@ TEST_F(ClassifierTest, NewMacAddressIsFollowed) {
 }
 
 TEST_F(ClassifierTest, OwnAddressesAreLocalWhateverTheTtl) {
-    const IpAddress own[] = {address("198.51.100.1"), address("2001:db8:2::1")};
-    ASSERT_TRUE(maps().add_local(own[0]));
-    ASSERT_TRUE(maps().add_local(own[1]));
+    const IpAddress addresses[] = {address("198.51.100.1"), address("2001:db8:2::1")};
+    add_local(addresses[0]);
+    add_local(addresses[1]);
     for (const uint8_t ttl : Bytes{0, 1, 2, 64, 255}) {
         expect(MILLRACE_STEER_LOCAL, v4({.ttl = ttl}).bytes());
         expect(MILLRACE_STEER_LOCAL, v6({.hop_limit = ttl}).bytes());
     }
     expect(redirect, v4_to("198.51.100.2").bytes());
     expect(redirect, v6_to("2001:db8:2::2").bytes());
-    ASSERT_TRUE(maps().remove_local(own[0]));
-    ASSERT_TRUE(maps().remove_local(own[1]));
+    ASSERT_TRUE(own(Family::ipv4).remove(addresses[0]));
+    ASSERT_TRUE(own(Family::ipv6).remove(addresses[1]));
     for (const Frame& frame : plain) {
         expect(redirect, frame.bytes());
     }
@@ -266,8 +266,8 @@ TEST_F(ClassifierTest, OwnAddressesAreLocalWhateverTheTtl) {
 
 // The kernel discards spoofed own IPv4 addresses (fib_validate_source), and forwards IPv6 ones.
 TEST_F(ClassifierTest, FromAnOwnAddressIsWhatTheKernelTakesItFor) {
-    ASSERT_TRUE(maps().add_local(address("192.0.2.1")));
-    ASSERT_TRUE(maps().add_local(address("2001:db8:1::1")));
+    add_local(address("192.0.2.1"));
+    add_local(address("2001:db8:1::1"));
     expect(martian, v4().bytes());
     expect(redirect, v6().bytes());
 }
