@@ -11,6 +11,7 @@
 #include "steering_bpf/keep.bpf.h"
 
 #define IPV4_MF_OR_OFFSET 0x3fff /* RFC 791 3.1: more fragments, fragment offset */
+#define IPV4_OFFSET 0x1fff
 
 /*
  * RFC 1812 5.3.7 and 4.2.2.11: 0/8, 127/8, 240/4 with limited broadcast, multicast; RFC 3927 7: 169.254/16.
@@ -27,6 +28,12 @@ static __always_inline bool keep_prefix4(__be32 address) {
 
     __builtin_memcpy(key.addr, &address, sizeof(key.addr));
     return bpf_map_lookup_elem(&keep4, &key) != NULL;
+}
+
+/* The later fragments of a datagram don't say what port it is for. */
+static __always_inline bool to_dhcp_client4(const struct iphdr* ip, const void* end) {
+    return ip->protocol == IPPROTO_UDP && !(ip->frag_off & bpf_htons(IPV4_OFFSET)) &&
+           to_udp_port(ip + 1, end, DHCP_CLIENT_PORT);
 }
 
 static __always_inline enum millrace_steer_reason keep_ipv4(const struct millrace_steer_config* config,
@@ -69,6 +76,8 @@ static __always_inline enum millrace_steer_reason classify_ipv4(const struct mil
         return MILLRACE_STEER_MARTIAN;
     if (ip->ttl <= 1)
         return MILLRACE_STEER_TTL;
+    if (to_dhcp_client4(ip, end))
+        return MILLRACE_STEER_DHCP;
     return keep_ipv4(config, ip, end);
 }
 

@@ -107,6 +107,7 @@ struct millrace_lpm6 {
     X(TTL, "ttl", "TTL or hop limit of 0 or 1")                                           \
     X(MARTIAN, "martian", "an address that must not be forwarded")                        \
     X(LOCAL, "local", "to one of the router's own addresses")                             \
+    X(DHCP, "dhcp", "to a DHCP client: UDP port 68 of IPv4, 546 of IPv6")                 \
     X(KEEP_FAMILY, "keep_family", "kept in the kernel: all IPv4 or IPv6 of this port")    \
     X(KEEP_PREFIX, "keep_prefix", "kept in the kernel by policy: prefix")                 \
     X(KEEP_PROTOCOL, "keep_protocol", "kept in the kernel by policy: IP protocol")        \
