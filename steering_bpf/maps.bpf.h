@@ -95,4 +95,19 @@ struct {
     __uint(max_entries, MILLRACE_KEEP_L4_WORDS);
 } keep_l4port SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __type(key, __u32);
+    __type(value, struct millrace_judgement);
+    __uint(max_entries, 1);
+} judgement SEC(".maps");
+
+/* Between who attaches, the daemon, and who detaches; the classifier doesn't look at it. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __type(key, __u32);
+    __type(value, struct millrace_port_state);
+    __uint(max_entries, 1);
+} port_state SEC(".maps");
+
 #endif /* MILLRACE_MAPS_BPF_H */

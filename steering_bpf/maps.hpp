@@ -16,8 +16,20 @@
 
 namespace millrace::steering {
 
-enum class MapId : uint8_t { xsks, config, heartbeat, counters, local4, local6, keep4, keep6, keep_l4 };
-inline constexpr size_t map_count = 9;
+enum class MapId : uint8_t {
+    xsks,
+    config,
+    heartbeat,
+    counters,
+    local4,
+    local6,
+    keep4,
+    keep6,
+    keep_l4,
+    judgement,
+    state
+};
+inline constexpr size_t map_count = 11;
 
 struct MapSpec {
     const char* name;
@@ -39,6 +51,8 @@ inline constexpr std::array<MapSpec, map_count> map_specs = {{
     {MILLRACE_MAP_KEEP4, BPF_MAP_TYPE_LPM_TRIE, sizeof(millrace_lpm4), 1, MILLRACE_MAX_KEEP},
     {MILLRACE_MAP_KEEP6, BPF_MAP_TYPE_LPM_TRIE, sizeof(millrace_lpm6), 1, MILLRACE_MAX_KEEP},
     {MILLRACE_MAP_KEEP_L4, BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t), MILLRACE_KEEP_L4_WORDS},
+    {MILLRACE_MAP_JUDGEMENT, BPF_MAP_TYPE_ARRAY, 4, sizeof(millrace_judgement), 1},
+    {MILLRACE_MAP_STATE, BPF_MAP_TYPE_ARRAY, 4, sizeof(millrace_port_state), 1},
 }};
 
 constexpr const MapSpec& spec(MapId id) {

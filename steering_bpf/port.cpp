@@ -79,6 +79,7 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
 
     Fd xsks;  // only checked: libxdp finds it by itself
     Fd heartbeat;
+    Fd state;
     const std::array<std::pair<MapId, Fd*>, map_count> wanted = {{{MapId::xsks, &xsks},
                                                                   {MapId::config, &out.config_},
                                                                   {MapId::heartbeat, &heartbeat},
@@ -87,7 +88,9 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
                                                                   {MapId::local6, &out.local6_},
                                                                   {MapId::keep4, &out.keep4_},
                                                                   {MapId::keep6, &out.keep6_},
-                                                                  {MapId::keep_l4, &out.keep_l4_}}};
+                                                                  {MapId::keep_l4, &out.keep_l4_},
+                                                                  {MapId::judgement, &out.judgement_},
+                                                                  {MapId::state, &state}}};
     for (const auto& [id, fd] : wanted) {
         auto map = open_map(*dir, id);
         if (!map) {
@@ -95,6 +98,11 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
         }
         *fd = std::move(*map);
     }
+    millrace_port_state about{};
+    if (bpf_map_lookup_elem(state.get(), &first_key, &about) != 0) {
+        return out.failed(MILLRACE_MAP_STATE ": cannot read", errno);
+    }
+    out.sees_ = about.sees;
     void* mapped =
         mmap(nullptr, sizeof(millrace_heartbeat), PROT_READ | PROT_WRITE, MAP_SHARED, heartbeat.get(), 0);
     if (mapped == MAP_FAILED) {
@@ -231,6 +239,13 @@ Status PortMaps::set_local(const LocalTable& table) {
         return failed(fmt::format("cannot set the table of own {} addresses",
                                   table.family() == Family::ipv4 ? "IPv4" : "IPv6"),
                       errno);
+    }
+    return {};
+}
+
+Status PortMaps::set_judgement(const millrace_judgement& judgement) {
+    if (bpf_map_update_elem(judgement_.get(), &first_key, &judgement, BPF_ANY) != 0) {
+        return failed(MILLRACE_MAP_JUDGEMENT ": cannot write", errno);
     }
     return {};
 }

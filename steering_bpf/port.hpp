@@ -50,11 +50,15 @@ class PortMaps {
     // port's when the daemon ends.
     Status set_local(const LocalTable& table);
 
+    // How the classifier finds out whether a macvlan leaves the port's transit alone.
+    Status set_judgement(const millrace_judgement& judgement);
+
     // CLOCK_MONOTONIC now, in ns. One relaxed store into the map; no system call.
     void beat(uint64_t monotonic_ns);
 
     [[nodiscard]] Result<Counters> counters() const;  // since attach, summed over the CPUs
     [[nodiscard]] Mode mode() const { return mode_; }
+    [[nodiscard]] uint32_t sees() const { return sees_; }  // MILLRACE_SEES_*
 
   private:
     struct Unmap {
@@ -68,8 +72,9 @@ class PortMaps {
 
     std::string port_;
     Mode mode_ = Mode::native;
+    uint32_t sees_ = 0;
     Fd lock_;  // of the pin folder, while this object lives
-    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_;
+    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_, judgement_;
     std::unique_ptr<millrace_heartbeat, Unmap> heartbeat_;  // written by beat(), read by the classifier
 };
 

@@ -112,7 +112,6 @@ Status serve(const Config& config, bool debug_hooks) {
     if (!steering) {
         return tl::unexpected(steering.error());
     }
-    warn_of_surprises(config);
     const auto eal = Eal::start(config);
     if (!eal) {
         return tl::unexpected(eal.error());
@@ -281,7 +280,7 @@ int main(int argc, char** argv) {
         return fatal(ready.error());
     }
     if (options.check) {
-        warn_of_surprises(*config);
+        warn_of_hidden_tags(*config);
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "dataplane/daemon/port_watch.hpp"
 #include "steering_bpf/attach.hpp"
 
 namespace millrace::dataplane {
@@ -86,20 +87,6 @@ Status check_classifiers(const Config& config) {
     return {};
 }
 
-// Tags that the NIC takes off before XDP can't be seen by the classifier.
-void warn_of_stripped_tags(const ControlSocket& socket, const PortConfig& port) {
-    ethtool_value flags{};
-    flags.cmd = ETHTOOL_GFLAGS;
-    ifreq request{};
-    request.ifr_data = reinterpret_cast<char*>(&flags);
-    if (socket.call(SIOCETHTOOL, port.name, request) && (flags.data & ETH_FLAG_RXVLAN) != 0) {
-        spdlog::warn(
-            "port {}: VLAN tags may be stripped before the classifier sees them, and tagged frames pass for "
-            "untagged; if the link carries any: 'ethtool -K {} rxvlan off'",
-            port.name, port.name);
-    }
-}
-
 Status check_kernel() {
     const int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -149,10 +136,16 @@ Status preflight(const Config& config) {
     return check_classifiers(config);
 }
 
-void warn_of_surprises(const Config& config) {
-    const ControlSocket socket;
+void warn_of_hidden_tags(const Config& config) {
+    const auto attached = steering::status(config.steering.pin_root);
     for (const PortConfig& port : config.ports) {
-        warn_of_stripped_tags(socket, port);
+        for (const steering::PortStatus& status : attached.value_or(std::vector<steering::PortStatus>{})) {
+            const std::string text =
+                status.port == port.name ? hidden_tags(port, status.sees, status.ifindex) : "";
+            if (!text.empty()) {
+                spdlog::warn("port {}: its transit will be left to the kernel: {}", port.name, text);
+            }
+        }
     }
 }
 

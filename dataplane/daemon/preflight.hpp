@@ -9,7 +9,7 @@ namespace millrace::dataplane {
 
 // Permissions, kernel features, netdevs and their queues, cores, classifiers. Main thread.
 Status preflight(const Config& config);
-// Logs what works, but not as the operator may think. Main thread.
-void warn_of_surprises(const Config& config);
+// Logs which ports a daemon would leave to the kernel, since VLAN tags may hide. Main thread.
+void warn_of_hidden_tags(const Config& config);
 
 }  // namespace millrace::dataplane

@@ -57,7 +57,7 @@ Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
         if (written) {
             written = maps->set_keep(config.keep);
         }
-        Port opened{.name = port.name, .maps = std::move(*maps)};
+        Port opened{.config = port, .maps = std::move(*maps)};
         for (const Family family : families) {
             const size_t f = index_of(family);
             if (written) {
@@ -72,6 +72,8 @@ Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
         }
         all.ports_.push_back(std::move(opened));
     }
+    all.look();
+    all.settle();
     return all;
 }
 
@@ -98,7 +100,7 @@ void Steering::fit(const Port& port, Family family, Kept& kept, std::vector<Keep
     if (kept.prefixes.size() > MILLRACE_MAX_KEEP) {
         kept = {.prefixes = {}, .all = true};
         rows.push_back({.cause = KeepCause::limit,
-                        .port = port.name,
+                        .port = port.config.name,
                         .family = family,
                         .text = fmt::format("more than {} kept prefixes", MILLRACE_MAX_KEEP)});
     }
@@ -119,18 +121,21 @@ void Steering::write_family(Port& port, size_t family) {
         port.written[family] = updated ? std::optional(wanted) : std::nullopt;
         done = done ? updated : done;
     }
-    port.refused[family] = reason_of(port.name, done);
+    port.refused[family] = reason_of(port.config.name, done);
 }
 
 void Steering::write(Port& port) {
     for (size_t family = 0; family < families.size(); ++family) {
         write_family(port, family);
     }
-    Status done = port.maps.set_mac(port.mac);
+    Status done = port.maps.set_judgement(port.watched.macvlan);
+    if (const Status mac = port.maps.set_mac(port.mac); done) {
+        done = mac;
+    }
     if (const Status enabled = port.maps.enable(on_ && port.usable); done) {
         done = enabled;
     }
-    port.silent = reason_of(port.name, done);
+    port.silent = reason_of(port.config.name, done);
     if (!done) {
         port.maps.beat(0);  // can't fail: stale at once
     }
@@ -143,22 +148,30 @@ void Steering::settle() {
             keeps.push_back({.cause = KeepCause::limit, .family = family, .text = own.error});
         }
     }
+    for (const Port& port : ports_) {
+        const bool told = std::any_of(found_.begin(), found_.end(), [&](const Keep& k) {
+            return k.cause == KeepCause::master && k.port == port.config.name;
+        });
+        std::copy_if(
+            port.watched.keeps.begin(), port.watched.keeps.end(), std::back_inserter(keeps),
+            [&](const Keep& k) { return k.cause != KeepCause::taken || !port.watched.of_netlink || !told; });
+    }
     std::vector<Keep> limits;
     for (Port& port : ports_) {
         for (const Family family : families) {
             Kept& kept = port.kept[index_of(family)];
-            kept = kept_of(port.name, family, keeps);
+            kept = kept_of(port.config.name, family, keeps);
             fit(port, family, kept, limits);
         }
         write(port);
         for (const Family family : families) {
             if (const std::string& why = port.refused[index_of(family)]; !why.empty()) {
                 limits.push_back(
-                    {.cause = KeepCause::limit, .port = port.name, .family = family, .text = why});
+                    {.cause = KeepCause::limit, .port = port.config.name, .family = family, .text = why});
             }
         }
         if (!port.silent.empty()) {
-            limits.push_back({.cause = KeepCause::limit, .port = port.name, .text = port.silent});
+            limits.push_back({.cause = KeepCause::limit, .port = port.config.name, .text = port.silent});
         }
     }
     keeps.insert(keeps.end(), limits.begin(), limits.end());
@@ -170,6 +183,7 @@ void Steering::settle() {
 
 void Steering::set_keeps(std::span<const Keep> found) {
     found_.assign(found.begin(), found.end());
+    look();  // a port that joins or leaves a bridge is another one to both
     settle();
 }
 
@@ -191,6 +205,7 @@ void Steering::set_usable(PortId id, bool usable) {
     Port& port = ports_[raw(id)];
     if (port.usable != usable) {
         port.usable = usable;
+        look();
         settle();
     }
 }
@@ -230,8 +245,20 @@ void Steering::set_local(const IpAddress& address, bool present) {
     }
 }
 
+bool Steering::look() {
+    bool different = false;
+    for (Port& port : ports_) {
+        PortWatch::Found now = watch_.look(port.config, port.maps.sees());
+        if (now != port.watched) {
+            port.watched = std::move(now);
+            different = true;
+        }
+    }
+    return different;
+}
+
 void Steering::poll() {
-    bool again = false;
+    bool again = look();
     for (Own& own : own_) {
         if (own.error.empty()) {
             continue;

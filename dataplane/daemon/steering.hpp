@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/daemon/port_watch.hpp"
 #include "millrace/config.hpp"
 #include "millrace/keep.hpp"
 #include "millrace/result.hpp"
@@ -33,12 +34,12 @@ class Steering {
     void set_local(const IpAddress& address, bool present);
     // What the kernel keeps of the ports' traffic beside the configuration's [keep]; the whole list.
     void set_keeps(std::span<const Keep> keeps);
-    // With what was found here: maps that take no more.
+    // With what was found here: maps that take no more, and what PortWatch sees.
     [[nodiscard]] const std::vector<Keep>& keeps() const { return keeps_; }
     [[nodiscard]] const KeepConfig& configured() const { return configured_; }
     // Now, for all ports whose maps say what they should.
     void beat();
-    // Tries again what was refused. To be called every poll_ms.
+    // Looks at the ports' devices, and tries again what was refused. To be called every poll_ms.
     void poll();
     static constexpr uint64_t poll_ms = 500;
 
@@ -57,13 +58,14 @@ class Steering {
         bool operator==(const Kept&) const = default;
     };
     struct Port {
-        std::string name;
+        PortConfig config;
         steering::PortMaps maps;
         MacAddress mac{};
         bool usable = false;
         std::array<Kept, 2> kept{};  // by family, as the others
         // What the maps say; nullopt = not known, to be written.
         std::array<std::optional<Kept>, 2> written{};
+        PortWatch::Found watched{};
         std::array<uint32_t, 2> own{};         // generation of the table of own addresses; 0 = none
         std::array<std::string, 2> refused{};  // why all of the family is kept
         std::string silent{};                  // why it has no heartbeat
@@ -80,6 +82,8 @@ class Steering {
     [[nodiscard]] Kept kept_of(const std::string& port, Family family, std::span<const Keep> keeps) const;
     // Does what is wanted fit into the maps? Else all of the family is kept, and the row says so.
     static void fit(const Port& port, Family family, Kept& kept, std::vector<Keep>& rows);
+    // True = something is different.
+    bool look();
     bool store(Own& own, const IpAddress& address);
     // Makes the maps say what they should.
     void write(Port& port);
@@ -87,6 +91,7 @@ class Steering {
     // For all ports; and tells the operator what is different.
     void settle();
 
+    PortWatch watch_;
     KeepConfig configured_;
     std::vector<Keep> found_;  // set_keeps()
     std::vector<Keep> keeps_;  // as shown

@@ -113,7 +113,7 @@ class SteeringTest : public ClassifierTest {
     }
     static Config config() {
         Config c;
-        c.ports.push_back({.name = "lo"});
+        c.ports.push_back({.name = "lo", .vlan_tags = VlanTags::none});
         c.steering.pin_root = pin_root();
         c.steering.heartbeat_timeout_ms = 10'000;
         return c;
