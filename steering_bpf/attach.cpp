@@ -3,90 +3,17 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_link.h>
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <memory>
 
-#include "classifier.skel.h"
 #include "steering_bpf/kernel.hpp"
-#include "steering_bpf/libbpf_log.hpp"
+#include "steering_bpf/load.hpp"
 #include "steering_bpf/maps.hpp"
 #include "steering_bpf/pins.hpp"
 
 namespace millrace::steering {
 namespace {
-
-struct CloseObject {
-    void operator()(bpf_object* o) const { bpf_object__close(o); }
-};
-using Object = std::unique_ptr<bpf_object, CloseObject>;
-
-// Removes what was pinned, unless all of it was.
-class PinGuard {
-  public:
-    explicit PinGuard(std::string dir) : dir_(std::move(dir)) {}
-    ~PinGuard() {
-        if (!dir_.empty()) {
-            static_cast<void>(remove_pins(dir_));
-        }
-    }
-    PinGuard(const PinGuard&) = delete;
-    PinGuard& operator=(const PinGuard&) = delete;
-    void keep() { dir_.clear(); }
-
-  private:
-    std::string dir_;
-};
-
-Result<Object> load(const std::string& port) {
-    const LibbpfLog log;
-    size_t size = 0;
-    const void* elf = classifier::elf_bytes(&size);
-    Object object(bpf_object__open_mem(elf, size, nullptr));
-    if (!object || bpf_object__load(object.get()) != 0) {
-        const int error = errno;
-        return fail(fmt::format("port {}: cannot load the classifier ({})", port, log.tail()), error);
-    }
-    return object;
-}
-
-Status pin_maps(const Object& object, const std::string& dir) {
-    if (mkdir(dir.c_str(), 0700) != 0) {
-        return fail(fmt::format("{}: cannot make it", dir), errno);
-    }
-    for (const MapSpec& map : map_specs) {
-        const std::string path = fmt::format("{}/{}", dir, map.name);
-        if (bpf_obj_pin(bpf_object__find_map_fd_by_name(object.get(), map.name), path.c_str()) != 0) {
-            return fail(fmt::format("{}: cannot pin", path), errno);
-        }
-    }
-    return {};
-}
-
-struct Link {
-    Fd fd;
-    Mode mode;
-};
-
-Result<Link> create_link(const std::string& port, Ifindex ifindex, int program, Mode wanted) {
-    const Mode first = wanted == Mode::generic ? Mode::generic : Mode::native;
-    for (const Mode mode : {first, Mode::generic}) {
-        LIBBPF_OPTS(bpf_link_create_opts, options);
-        options.flags = mode == Mode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-        const int fd = bpf_link_create(program, static_cast<int>(raw(ifindex)), BPF_XDP, &options);
-        if (fd >= 0) {
-            return Link{Fd(fd), mode};
-        }
-        // dev_xdp_attach() for a driver without XDP. Any other failure is the operator's to see.
-        if (wanted != Mode::automatic || mode == Mode::generic || -fd != EOPNOTSUPP) {
-            return fail(fmt::format("port {}: cannot attach the classifier in {} mode", port, name(mode)),
-                        -fd);
-        }
-    }
-    return fail(fmt::format("port {}: cannot attach the classifier", port));
-}
 
 Status refuse_foreign(const std::string& port, Ifindex ifindex) {
     auto program = xdp_program(port, ifindex);
@@ -137,6 +64,14 @@ Result<AttachReport> attach_at(const std::string& port, const std::string& dir, 
         return tl::unexpected(pinned.error());
     }
     if (pinned->state == PinnedLink::State::attached) {
+        for (size_t id = 0; id < map_count; ++id) {
+            if (auto map = open_map(dir, static_cast<MapId>(id)); !map) {
+                return fail(
+                    fmt::format("port {}: attached by another version of millrace; "
+                                "'millrace-steer detach {}' first",
+                                port, port));
+            }
+        }
         if (options.mode != Mode::automatic && options.mode != pinned->mode) {
             return fail(fmt::format("port {}: attached in {} mode already; detach it first", port,
                                     name(pinned->mode)));
@@ -152,37 +87,30 @@ Result<AttachReport> attach_at(const std::string& port, const std::string& dir, 
     if (auto free = refuse_foreign(port, *ifindex); !free) {
         return tl::unexpected(free.error());
     }
+    // Left by a netdev that is deleted, or by an attach that was killed: that one's netdev is there.
+    const uint32_t restore = pinned->state == PinnedLink::State::none ? switched_off(dir) : 0;
     if (pinned->state == PinnedLink::State::elsewhere) {
         if (const int error = bpf_link_detach(pinned->fd.get()); error != 0) {
             return fail(fmt::format("port {}: cannot detach from the netdev that had its name", port),
                         -error);
         }
     }
-    // Left by a netdev that is deleted, or by an attach that was killed.
     if (auto removed = remove_pins(dir); !removed) {
         return tl::unexpected(removed.error());
     }
-
-    const auto object = load(port);
-    if (!object) {
-        return tl::unexpected(object.error());
-    }
-    PinGuard guard(dir);
-    if (auto maps = pin_maps(*object, dir); !maps) {
-        return tl::unexpected(maps.error());
-    }
-    // The link comes last: it makes the port run, and closing it undoes that.
-    const int program =
-        bpf_program__fd(bpf_object__find_program_by_name(object->get(), MILLRACE_PROGRAM_NAME));
-    const auto link = create_link(port, *ifindex, program, options.mode);
+    auto link = load_and_attach(port, *ifindex, dir, options.mode, restore);
     if (!link) {
         return tl::unexpected(link.error());
     }
     const std::string path = dir + "/" MILLRACE_PIN_LINK;
     if (bpf_obj_pin(link->fd.get(), path.c_str()) != 0) {
-        return fail(fmt::format("{}: cannot pin", path), errno);
+        const int error = errno;
+        const uint32_t off = switched_off(dir);
+        link->fd = Fd();
+        static_cast<void>(remove_pins(dir));
+        static_cast<void>(restore_tag_offload(port, off));
+        return fail(fmt::format("{}: cannot pin", path), error);
     }
-    guard.keep();
     auto program_now = xdp_program(port, *ifindex);
     return AttachReport{link->mode, program_now && *program_now ? (*program_now)->id : 0, false};
 }
@@ -248,6 +176,8 @@ Status detach(const std::string& port, const std::string& pin_root) {
     if (auto taken = take_pins(port, pin_root, *dir, lock); !taken) {
         return taken;
     }
+    const auto pinned = pinned_link(*dir + "/" MILLRACE_PIN_LINK, port);
+    const uint32_t restore = pinned && pinned->state == PinnedLink::State::attached ? switched_off(*dir) : 0;
     // The kernel drops a link some time after its last pin; detaching is over when it returns.
     const Fd link(bpf_obj_get((*dir + "/" MILLRACE_PIN_LINK).c_str()));
     if (link) {
@@ -255,7 +185,10 @@ Status detach(const std::string& port, const std::string& pin_root) {
             return fail(fmt::format("port {}: cannot detach", port), -error);
         }
     }
-    return remove_pins(*dir);
+    if (auto removed = remove_pins(*dir); !removed) {
+        return removed;
+    }
+    return restore_tag_offload(port, restore);
 }
 
 }  // namespace millrace::steering

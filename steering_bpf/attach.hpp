@@ -65,6 +65,7 @@ struct PortStatus {
     uint16_t max_frame = 0;                    // bytes
     std::optional<uint64_t> heartbeat_age_ms;  // none = never
     uint64_t heartbeat_timeout_ms = 0;
+    uint32_t sees = 0;  // MILLRACE_SEES_*
     Counters counters{};
 };
 

@@ -9,6 +9,7 @@
 
 #include "steering_bpf/ipv4.bpf.h"
 #include "steering_bpf/ipv6.bpf.h"
+#include "steering_bpf/kernel.bpf.h"
 #include "steering_bpf/maps.bpf.h"
 
 /*
@@ -41,7 +42,7 @@ static __always_inline bool dataplane_alive(const struct millrace_steer_config* 
     return now <= alive || now - alive <= config->heartbeat_timeout_ns;
 }
 
-static __always_inline enum millrace_steer_reason classify(const struct xdp_md* ctx,
+static __always_inline enum millrace_steer_reason classify(struct xdp_md* ctx,
                                                            const struct millrace_steer_config* config,
                                                            __u64 length) {
     const void* end = (const void*)(long)ctx->data_end;
@@ -63,9 +64,13 @@ static __always_inline enum millrace_steer_reason classify(const struct xdp_md* 
         reason = classify_ipv6(config, (const void*)(eth + 1), end);
     else
         return MILLRACE_STEER_NOT_IP;
-    if (reason == MILLRACE_STEER_REDIRECT && !dataplane_alive(config))
+    if (reason != MILLRACE_STEER_REDIRECT)
+        return reason;
+    if (!dataplane_alive(config))
         return MILLRACE_STEER_STALE;
-    return reason;
+    if (frames_are_taken(ctx, config->mac))
+        return MILLRACE_STEER_TAKEN;
+    return tag_is_off(ctx) ? MILLRACE_STEER_TAG : MILLRACE_STEER_REDIRECT;
 }
 
 SEC("xdp.frags")

@@ -11,6 +11,7 @@
 #include "steering_bpf/keep.bpf.h"
 
 #define IPV4_MF_OR_OFFSET 0x3fff /* RFC 791 3.1: more fragments, fragment offset */
+#define IPV4_OFFSET 0x1fff
 
 /*
  * RFC 1812 5.3.7 and 4.2.2.11: 0/8, 127/8, 240/4 with limited broadcast, multicast; RFC 3927 7: 169.254/16.
@@ -27,6 +28,12 @@ static __always_inline bool keep_prefix4(__be32 address) {
 
     __builtin_memcpy(key.addr, &address, sizeof(key.addr));
     return bpf_map_lookup_elem(&keep4, &key) != NULL;
+}
+
+/* The later fragments of a datagram don't say what port it is for. */
+static __always_inline bool to_dhcp_client4(const struct iphdr* ip, const void* end) {
+    return ip->protocol == IPPROTO_UDP && !(ip->frag_off & bpf_htons(IPV4_OFFSET)) &&
+           to_udp_port(ip + 1, end, DHCP_CLIENT_PORT);
 }
 
 static __always_inline enum millrace_steer_reason keep_ipv4(const struct millrace_steer_config* config,
@@ -47,6 +54,9 @@ static __always_inline enum millrace_steer_reason keep_ipv4(const struct millrac
 
 static __always_inline enum millrace_steer_reason classify_ipv4(const struct millrace_steer_config* config,
                                                                 const struct iphdr* ip, const void* end) {
+    const __u32 zero = 0;
+    void* own;
+
     if ((const void*)(ip + 1) > end)
         return MILLRACE_STEER_TRUNCATED;
     if (ip->version != 4 || ip->ihl < 5)
@@ -55,14 +65,19 @@ static __always_inline enum millrace_steer_reason classify_ipv4(const struct mil
         return MILLRACE_STEER_IP_OPTIONS;
     if (martian4(ip->saddr) || martian4(ip->daddr))
         return MILLRACE_STEER_MARTIAN;
+    own = bpf_map_lookup_elem(&local4, &zero);
+    if (!own)
+        return MILLRACE_STEER_DISABLED;
     /* Before the TTL: to the router itself any TTL is good (RFC 1812 4.2.2.9), and BGP counts as local. */
-    if (bpf_map_lookup_elem(&local4, &ip->daddr))
+    if (bpf_map_lookup_elem(own, &ip->daddr))
         return MILLRACE_STEER_LOCAL;
     /* The kernel discards its own address as a source (fib_validate_source), unless accept_local is set. */
-    if (bpf_map_lookup_elem(&local4, &ip->saddr))
+    if (bpf_map_lookup_elem(own, &ip->saddr))
         return MILLRACE_STEER_MARTIAN;
     if (ip->ttl <= 1)
         return MILLRACE_STEER_TTL;
+    if (to_dhcp_client4(ip, end))
+        return MILLRACE_STEER_DHCP;
     return keep_ipv4(config, ip, end);
 }
 

@@ -42,6 +42,24 @@ static __always_inline bool extension_header(__u8 next) {
     }
 }
 
+struct fragment_header {
+    __u8 nexthdr;
+    __u8 reserved;
+    __be16 offset; /* RFC 8200 4.5: in the upper 13 bits, then flags */
+    __be32 identification;
+};
+
+/* The later fragments of a datagram don't say what port it is for. No client gets other extension headers. */
+static __always_inline bool to_dhcp_client6(const struct ipv6hdr* ip, const void* end) {
+    const struct fragment_header* fragment = (const void*)(ip + 1);
+
+    if (ip->nexthdr == IPPROTO_UDP)
+        return to_udp_port(ip + 1, end, DHCPV6_CLIENT_PORT);
+    return ip->nexthdr == IPPROTO_FRAGMENT && (const void*)(fragment + 1) <= end &&
+           fragment->nexthdr == IPPROTO_UDP && !(fragment->offset & bpf_htons(0xfff8)) &&
+           to_udp_port(fragment + 1, end, DHCPV6_CLIENT_PORT);
+}
+
 static __always_inline bool keep_prefix6(const struct in6_addr* address) {
     struct millrace_lpm6 key = {.prefixlen = 128};
 
@@ -68,6 +86,8 @@ static __always_inline enum millrace_steer_reason keep_ipv6(const struct millrac
 static __always_inline enum millrace_steer_reason classify_ipv6(const struct millrace_steer_config* config,
                                                                 const struct ipv6hdr* ip, const void* end) {
     const __u8* icmp6_type = (const void*)(ip + 1);
+    const __u32 zero = 0;
+    void* own;
 
     if ((const void*)(ip + 1) > end)
         return MILLRACE_STEER_TRUNCATED;
@@ -83,11 +103,16 @@ static __always_inline enum millrace_steer_reason classify_ipv6(const struct mil
         return MILLRACE_STEER_IP_OPTIONS;
     if (martian6(&ip->saddr) || martian6(&ip->daddr))
         return MILLRACE_STEER_MARTIAN;
+    own = bpf_map_lookup_elem(&local6, &zero);
+    if (!own)
+        return MILLRACE_STEER_DISABLED;
     /* Before the hop limit, as in IPv4. */
-    if (bpf_map_lookup_elem(&local6, &ip->daddr))
+    if (bpf_map_lookup_elem(own, &ip->daddr))
         return MILLRACE_STEER_LOCAL;
     if (ip->hop_limit <= 1)
         return MILLRACE_STEER_TTL;
+    if (to_dhcp_client6(ip, end))
+        return MILLRACE_STEER_DHCP;
     return keep_ipv6(config, ip, end);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (BSD-3-Clause OR GPL-2.0-only) */
 /*
- * The operator's policy: transit that stays in the kernel. What cannot be decided (a protocol behind an
- * extension header, the ports of a fragment) counts as kept: unknown goes to the kernel.
+ * What stays in the kernel by its ports and protocols. Where the operator's policy cannot be decided (a
+ * protocol behind an extension header, the ports of a fragment), the packet counts as kept: unknown goes to
+ * the kernel.
  */
 #ifndef MILLRACE_KEEP_BPF_H
 #define MILLRACE_KEEP_BPF_H
@@ -11,6 +12,20 @@
 #include <stdbool.h>
 
 #include "steering_bpf/maps.bpf.h"
+
+/* RFC 2131 4.1, RFC 8415 7.2. */
+#define DHCP_CLIENT_PORT 68
+#define DHCPV6_CLIENT_PORT 546
+
+/*
+ * A client listens on a socket that sees all of the port's frames, while the address that it is offered is
+ * nobody's yet, and may be in some route. udp: where the header begins, if the packet has that much.
+ */
+static __always_inline bool to_udp_port(const void* udp, const void* end, __u16 port) {
+    const __be16* ports = udp; /* source, destination */
+
+    return (const void*)(ports + 2) <= end && ports[1] == bpf_htons(port);
+}
 
 static __always_inline bool keep_protocol(const struct millrace_steer_config* config, __u8 protocol) {
     return (config->keep_protocol[(protocol >> 6) & 3] >> (protocol & 63)) & 1;

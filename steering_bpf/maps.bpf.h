@@ -38,19 +38,38 @@ struct {
     __uint(max_entries, MILLRACE_STEER_REASON_COUNT);
 } counters SEC(".maps");
 
-/* The router's own addresses. Keys in network order; the value says nothing. */
-struct {
+/*
+ * The router's own addresses: a table that all ports share, in a map of each port that holds nothing else.
+ * Keys in network order; the value says nothing.
+ */
+struct local4_table {
     __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, __u8[4]);
     __type(value, __u8);
-    __uint(max_entries, MILLRACE_MAX_LOCAL);
-} local4 SEC(".maps");
+    __uint(max_entries, MILLRACE_FIRST_LOCAL);
+};
 
 struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __type(key, __u32);
+    __uint(max_entries, 1);
+    __array(values, struct local4_table);
+} local4 SEC(".maps");
+
+struct local6_table {
     __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, __u8[16]);
     __type(value, __u8);
-    __uint(max_entries, MILLRACE_MAX_LOCAL);
+    __uint(max_entries, MILLRACE_FIRST_LOCAL);
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __type(key, __u32);
+    __uint(max_entries, 1);
+    __array(values, struct local6_table);
 } local6 SEC(".maps");
 
 struct {
@@ -75,5 +94,20 @@ struct {
     __type(value, __u64);
     __uint(max_entries, MILLRACE_KEEP_L4_WORDS);
 } keep_l4port SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __type(key, __u32);
+    __type(value, struct millrace_judgement);
+    __uint(max_entries, 1);
+} judgement SEC(".maps");
+
+/* Between who attaches, the daemon, and who detaches; the classifier doesn't look at it. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __type(key, __u32);
+    __type(value, struct millrace_port_state);
+    __uint(max_entries, 1);
+} port_state SEC(".maps");
 
 #endif /* MILLRACE_MAPS_BPF_H */

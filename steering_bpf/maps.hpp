@@ -16,8 +16,20 @@
 
 namespace millrace::steering {
 
-enum class MapId : uint8_t { xsks, config, heartbeat, counters, local4, local6, keep4, keep6, keep_l4 };
-inline constexpr size_t map_count = 9;
+enum class MapId : uint8_t {
+    xsks,
+    config,
+    heartbeat,
+    counters,
+    local4,
+    local6,
+    keep4,
+    keep6,
+    keep_l4,
+    judgement,
+    state
+};
+inline constexpr size_t map_count = 11;
 
 struct MapSpec {
     const char* name;
@@ -34,11 +46,13 @@ inline constexpr std::array<MapSpec, map_count> map_specs = {{
     {MILLRACE_MAP_HEARTBEAT, BPF_MAP_TYPE_ARRAY, 4, sizeof(millrace_heartbeat), 1},
     {MILLRACE_MAP_COUNTERS, BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(millrace_steer_counter),
      MILLRACE_STEER_REASON_COUNT},
-    {MILLRACE_MAP_LOCAL4, BPF_MAP_TYPE_HASH, 4, 1, MILLRACE_MAX_LOCAL},
-    {MILLRACE_MAP_LOCAL6, BPF_MAP_TYPE_HASH, 16, 1, MILLRACE_MAX_LOCAL},
+    {MILLRACE_MAP_LOCAL4, BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1},
+    {MILLRACE_MAP_LOCAL6, BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 1},
     {MILLRACE_MAP_KEEP4, BPF_MAP_TYPE_LPM_TRIE, sizeof(millrace_lpm4), 1, MILLRACE_MAX_KEEP},
     {MILLRACE_MAP_KEEP6, BPF_MAP_TYPE_LPM_TRIE, sizeof(millrace_lpm6), 1, MILLRACE_MAX_KEEP},
     {MILLRACE_MAP_KEEP_L4, BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t), MILLRACE_KEEP_L4_WORDS},
+    {MILLRACE_MAP_JUDGEMENT, BPF_MAP_TYPE_ARRAY, 4, sizeof(millrace_judgement), 1},
+    {MILLRACE_MAP_STATE, BPF_MAP_TYPE_ARRAY, 4, sizeof(millrace_port_state), 1},
 }};
 
 constexpr const MapSpec& spec(MapId id) {
@@ -48,7 +62,7 @@ constexpr const MapSpec& spec(MapId id) {
 // The map pinned in dir. Error: not there, or not of the type and size that this build knows.
 Result<Fd> open_map(const std::string& dir, MapId id);
 
-// A key of a hash or a trie: as many bytes as the map's keys have, then zeros. The value says nothing.
+// A key of a trie: as many bytes as the map's keys have, then zeros. The value says nothing.
 using MapKey = std::array<uint8_t, sizeof(millrace_lpm6)>;
 inline constexpr uint8_t key_present = 1;
 // Makes the keys of a map those wanted. The old go first, to make room; a key in both is never missing.

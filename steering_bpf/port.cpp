@@ -11,6 +11,7 @@
 #include <atomic>
 #include <bit>
 #include <cerrno>
+#include <iterator>
 #include <set>
 #include <vector>
 
@@ -25,12 +26,6 @@ constexpr uint32_t first_key = 0;
 constexpr uint32_t keep_flags = MILLRACE_FLAG_KEEP4 | MILLRACE_FLAG_KEEP6 | MILLRACE_FLAG_KEEP_L4 |
                                 MILLRACE_FLAG_KEEP_PROTOCOL | MILLRACE_FLAG_KEEP_ALL4 |
                                 MILLRACE_FLAG_KEEP_ALL6;
-
-MapKey local_key(const IpAddress& address) {
-    MapKey key{};
-    std::copy_n(address.bytes.begin(), address.size(), key.begin());
-    return key;
-}
 
 MapKey keep_key(const Prefix& prefix) {
     millrace_lpm6 lpm{};  // the shorter millrace_lpm4 begins alike
@@ -67,6 +62,7 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
 
     Fd xsks;  // only checked: libxdp finds it by itself
     Fd heartbeat;
+    Fd state;
     const std::array<std::pair<MapId, Fd*>, map_count> wanted = {{{MapId::xsks, &xsks},
                                                                   {MapId::config, &out.config_},
                                                                   {MapId::heartbeat, &heartbeat},
@@ -75,7 +71,9 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
                                                                   {MapId::local6, &out.local6_},
                                                                   {MapId::keep4, &out.keep4_},
                                                                   {MapId::keep6, &out.keep6_},
-                                                                  {MapId::keep_l4, &out.keep_l4_}}};
+                                                                  {MapId::keep_l4, &out.keep_l4_},
+                                                                  {MapId::judgement, &out.judgement_},
+                                                                  {MapId::state, &state}}};
     for (const auto& [id, fd] : wanted) {
         auto map = open_map(*dir, id);
         if (!map) {
@@ -83,6 +81,11 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
         }
         *fd = std::move(*map);
     }
+    millrace_port_state about{};
+    if (bpf_map_lookup_elem(state.get(), &first_key, &about) != 0) {
+        return out.failed(MILLRACE_MAP_STATE ": cannot read", errno);
+    }
+    out.sees_ = about.sees;
     void* mapped =
         mmap(nullptr, sizeof(millrace_heartbeat), PROT_READ | PROT_WRITE, MAP_SHARED, heartbeat.get(), 0);
     if (mapped == MAP_FAILED) {
@@ -189,71 +192,43 @@ Status PortMaps::set_keep(const KeepConfig& keep) {
     return write_config(*now);
 }
 
-Status PortMaps::update_keep(std::span<const Prefix> prefixes, bool all_ipv4, bool all_ipv6) {
+Status PortMaps::update_keep(Family family, std::span<const Prefix> prefixes, bool all) {
+    const bool v4 = family == Family::ipv4;
+    const uint32_t flag = v4 ? MILLRACE_FLAG_KEEP4 : MILLRACE_FLAG_KEEP6;
+    const uint32_t all_flag = v4 ? MILLRACE_FLAG_KEEP_ALL4 : MILLRACE_FLAG_KEEP_ALL6;
     auto now = config();
     if (!now) {
         return tl::unexpected(now.error());
     }
-    struct Of {
-        int map;
-        uint32_t flag;
-        uint32_t all_flag;
-        bool all;
-        std::set<MapKey> keys{};
-    };
-    std::array<Of, 2> families = {{{keep4_.get(), MILLRACE_FLAG_KEEP4, MILLRACE_FLAG_KEEP_ALL4, all_ipv4},
-                                   {keep6_.get(), MILLRACE_FLAG_KEEP6, MILLRACE_FLAG_KEEP_ALL6, all_ipv6}}};
-    for (const Prefix& prefix : prefixes) {
-        families[prefix.address.family == Family::ipv4 ? 0 : 1].keys.insert(keep_key(prefix));
-    }
-    now->flags |= MILLRACE_FLAG_KEEP_ALL4 | MILLRACE_FLAG_KEEP_ALL6;
+    now->flags |= all_flag;
     if (auto written = write_config(*now); !written) {
         return written;
     }
-    Status first;
-    for (const Of& of : families) {
-        if (const int error = replace_keys(of.map, of.keys); error != 0) {
-            first = failed(fmt::format("keep: cannot store {} {} prefixes", of.keys.size(),
-                                       of.map == keep4_.get() ? "IPv4" : "IPv6"),
-                           error);
-            continue;
-        }
-        now->flags &= ~(of.flag | of.all_flag);
-        now->flags |= (of.keys.empty() ? 0 : of.flag) | (of.all ? of.all_flag : 0);
+    std::set<MapKey> keys;
+    std::transform(prefixes.begin(), prefixes.end(), std::inserter(keys, keys.end()), keep_key);
+    if (const int error = replace_keys(v4 ? keep4_.get() : keep6_.get(), keys); error != 0) {
+        return failed(fmt::format("keep: cannot store {} {} prefixes", keys.size(), v4 ? "IPv4" : "IPv6"),
+                      error);
     }
-    if (auto written = write_config(*now); !written) {
-        return written;
-    }
-    return first;
+    now->flags &= ~(flag | all_flag);
+    now->flags |= (keys.empty() ? 0 : flag) | (all ? all_flag : 0);
+    return write_config(*now);
 }
 
-Status PortMaps::add_local(const IpAddress& address) {
-    const int map = address.family == Family::ipv4 ? local4_.get() : local6_.get();
-    if (bpf_map_update_elem(map, address.bytes.data(), &key_present, BPF_ANY) != 0) {
-        return failed(fmt::format("local address {}: cannot store", address.text()), errno);
+Status PortMaps::set_local(const LocalTable& table) {
+    const int outer = table.family() == Family::ipv4 ? local4_.get() : local6_.get();
+    const int inner = table.fd();
+    if (bpf_map_update_elem(outer, &first_key, &inner, BPF_ANY) != 0) {
+        return failed(fmt::format("cannot set the table of own {} addresses",
+                                  table.family() == Family::ipv4 ? "IPv4" : "IPv6"),
+                      errno);
     }
     return {};
 }
 
-Status PortMaps::remove_local(const IpAddress& address) {
-    const int map = address.family == Family::ipv4 ? local4_.get() : local6_.get();
-    if (bpf_map_delete_elem(map, address.bytes.data()) != 0 && errno != ENOENT) {
-        return failed(fmt::format("local address {}: cannot remove", address.text()), errno);
-    }
-    return {};
-}
-
-Status PortMaps::replace_local(std::span<const IpAddress> addresses) {
-    std::set<MapKey> v4;
-    std::set<MapKey> v6;
-    for (const IpAddress& address : addresses) {
-        (address.family == Family::ipv4 ? v4 : v6).insert(local_key(address));
-    }
-    if (const int error = replace_keys(local4_.get(), v4); error != 0) {
-        return failed(fmt::format("cannot store {} local IPv4 addresses", v4.size()), error);
-    }
-    if (const int error = replace_keys(local6_.get(), v6); error != 0) {
-        return failed(fmt::format("cannot store {} local IPv6 addresses", v6.size()), error);
+Status PortMaps::set_judgement(const millrace_judgement& judgement) {
+    if (bpf_map_update_elem(judgement_.get(), &first_key, &judgement, BPF_ANY) != 0) {
+        return failed(MILLRACE_MAP_JUDGEMENT ": cannot write", errno);
     }
     return {};
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The maps of a port that has its classifier attached, for the daemon: what to steer where, the heartbeat,
 // the counters. The maps live in the kernel: what is written stays when the daemon dies, and a stale
-// heartbeat then makes it ineffective. A daemon that starts calls configure(), set_keep() and
-// replace_local(), and beats only once its workers run.
+// heartbeat then makes it ineffective. A daemon that starts calls configure(), set_keep() and set_local(),
+// and beats only once its workers run.
 //
 // Control thread, except beat() and counters(): any thread. One object at a time for a port. Move-only.
 #pragma once
@@ -17,6 +17,7 @@
 #include "millrace/types.hpp"
 #include "steering_bpf/attach.hpp"
 #include "steering_bpf/fd.hpp"
+#include "steering_bpf/local_table.hpp"
 #include "steering_bpf/mode.hpp"
 
 namespace millrace::steering {
@@ -39,16 +40,18 @@ class PortMaps {
     // MILLRACE_MAX_KEEP prefixes of a family.
     Status set_keep(const KeepConfig& keep);
 
-    // What is kept beyond protocols and L4 ports, which stay: replaces the prefixes of the policy, and says
-    // whether all of a family is kept. While the prefixes change, all of their family is: no packet slips
-    // through. Error: more than MILLRACE_MAX_KEEP prefixes of a family; then all of it stays kept.
-    Status update_keep(std::span<const Prefix> prefixes, bool all_ipv4, bool all_ipv6);
+    // What is kept of a family beyond protocols and L4 ports, which stay: replaces its prefixes of the policy
+    // (all are of that family), and says whether all of it is kept. While the prefixes change, all of it is:
+    // no packet slips through. Error: more than MILLRACE_MAX_KEEP prefixes, or the kernel has no room for
+    // them; then all of it stays kept, unless the configuration's map can't be written at all.
+    Status update_keep(Family family, std::span<const Prefix> prefixes, bool all);
 
-    // The router's own addresses. Adding one twice and removing one that is not there succeed. Error: more
-    // than MILLRACE_MAX_LOCAL of a family.
-    Status add_local(const IpAddress& address);
-    Status remove_local(const IpAddress& address);
-    Status replace_local(std::span<const IpAddress> addresses);
+    // The router's own addresses of a family are those of this table from now on. It goes on being the
+    // port's when the daemon ends.
+    Status set_local(const LocalTable& table);
+
+    // How the classifier finds out whether a macvlan leaves the port's transit alone.
+    Status set_judgement(const millrace_judgement& judgement);
 
     // CLOCK_MONOTONIC now, in ns. One relaxed store into the map; no system call.
     void beat(uint64_t monotonic_ns);
@@ -56,6 +59,7 @@ class PortMaps {
     [[nodiscard]] Result<Counters> counters() const;  // since attach, summed over the CPUs
     [[nodiscard]] Mode mode() const { return mode_; }
     [[nodiscard]] uint32_t program_id() const { return program_; }  // the kernel's, of the classifier
+    [[nodiscard]] uint32_t sees() const { return sees_; }           // MILLRACE_SEES_*
 
   private:
     struct Unmap {
@@ -70,8 +74,9 @@ class PortMaps {
     std::string port_;
     Mode mode_ = Mode::native;
     uint32_t program_ = 0;
+    uint32_t sees_ = 0;
     Fd lock_;  // of the pin folder, while this object lives
-    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_;
+    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_, judgement_;
     std::unique_ptr<millrace_heartbeat, Unmap> heartbeat_;  // written by beat(), read by the classifier
 };
 

@@ -55,6 +55,8 @@ std::string report_json(const PortStatus& port) {
         {"keep_prefixes", (port.flags & (MILLRACE_FLAG_KEEP4 | MILLRACE_FLAG_KEEP6)) != 0},
         {"keep_protocols", (port.flags & MILLRACE_FLAG_KEEP_PROTOCOL) != 0},
         {"keep_l4_ports", (port.flags & MILLRACE_FLAG_KEEP_L4) != 0},
+        {"sees_vlan_tags", (port.sees & MILLRACE_SEES_TAGS) != 0},
+        {"sees_takers", (port.sees & MILLRACE_SEES_TAKERS) != 0},
         {"problem", nullptr},
     };
     if (port.heartbeat_age_ms) {

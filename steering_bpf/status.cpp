@@ -32,7 +32,8 @@ Status read_maps(const std::string& dir, PortStatus& out) {
     const auto config_map = open_map(dir, MapId::config);
     const auto heartbeat_map = open_map(dir, MapId::heartbeat);
     const auto counters_map = open_map(dir, MapId::counters);
-    for (const auto* map : {&config_map, &heartbeat_map, &counters_map}) {
+    const auto state_map = open_map(dir, MapId::state);
+    for (const auto* map : {&config_map, &heartbeat_map, &counters_map, &state_map}) {
         if (!*map) {
             return tl::unexpected(map->error());
         }
@@ -49,6 +50,12 @@ Status read_maps(const std::string& dir, PortStatus& out) {
     if (!counters) {
         return tl::unexpected(counters.error());
     }
+    const uint32_t key = 0;
+    millrace_port_state state{};
+    if (bpf_map_lookup_elem(state_map->get(), &key, &state) != 0) {
+        return fail(MILLRACE_MAP_STATE ": cannot read", errno);
+    }
+    out.sees = state.sees;
     out.flags = config->flags;
     out.max_frame = config->max_frame;
     out.heartbeat_timeout_ms = config->heartbeat_timeout_ns / 1'000'000;

@@ -145,10 +145,13 @@ class Reader {
 
 void read_port(Reader& reader, const toml::node& node, Config& config) {
     PortConfig port;
+    std::string tags;
     reader.table(node, "[[port]]",
                  {{"name", reader.text("name", port.name)},
                   {"queues", reader.number("queues", port.queues, 1, MILLRACE_MAX_QUEUES)},
+                  {"vlan_tags", reader.text("vlan_tags", tags, {"auto", "none"})},
                   {"zero_copy", reader.flag("zero_copy", port.zero_copy)}});
+    port.vlan_tags = tags == "none" ? VlanTags::none : VlanTags::automatic;
     if (reader.error()) {
         return;
     }

@@ -36,6 +36,7 @@ namespace {
 constexpr uint64_t heartbeat_period_us = 20'000;  // under half of the shortest timeout that may be configured
 constexpr uint64_t sync_tick_us = 5'000;
 constexpr uint64_t room_period_us = 200'000;
+constexpr uint64_t steering_poll_us = Steering::poll_ms * 1000;
 // Far more than full rings need; what is left then waits for a netdev that sends nothing.
 constexpr auto drain_deadline = std::chrono::milliseconds(500);
 
@@ -121,7 +122,11 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     if (!problems) {
         return tl::unexpected(problems.error());
     }
-    Steering steering = Steering::open(config);
+    auto opened = Steering::open(config);
+    if (!opened) {
+        return tl::unexpected(opened.error());
+    }
+    Steering& steering = *opened;
     for (size_t p = 0; p < problems->size(); ++p) {
         if ((*problems)[p].empty()) {
             (*problems)[p] = steering.problem(PortId{static_cast<uint16_t>(p)});
@@ -131,7 +136,7 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     if (std::none_of(problems->begin(), problems->end(), is_open)) {
         return fail(problems->front());
     }
-    warn_of_surprises(config);
+    warn_of_queues(config);
     const auto eal = Eal::start(config);
     if (!eal) {
         return tl::unexpected(eal.error());
@@ -222,6 +227,7 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
                                   enable_once_synced();
                               })),
           keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
+          keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),
           keep((*loop)->every(heartbeat_period_us, [&] {
               states.probe();
               states.found(keeper->findings());
@@ -315,7 +321,8 @@ int main(int argc, char** argv) {
         if (auto good = check_ports(*config); !good) {
             return fatal(good.error());
         }
-        warn_of_surprises(*config);
+        warn_of_queues(*config);
+        warn_of_hidden_tags(*config);
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;

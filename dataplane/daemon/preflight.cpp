@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "dataplane/daemon/port_watch.hpp"
 #include "steering_bpf/attach.hpp"
 
 namespace millrace::dataplane {
@@ -55,34 +56,6 @@ std::string check_classifier(const std::string& port, const std::vector<steering
         return fmt::format("port {}: {}; run 'millrace-steer attach {}'", port, found->problem, port);
     }
     return {};
-}
-
-// Tags that the NIC takes off before XDP can't be seen by the classifier.
-void warn_of_stripped_tags(const ControlSocket& socket, const PortConfig& port) {
-    ethtool_value flags{};
-    flags.cmd = ETHTOOL_GFLAGS;
-    ifreq request{};
-    request.ifr_data = reinterpret_cast<char*>(&flags);
-    if (socket.call(SIOCETHTOOL, port.name, request) && (flags.data & ETH_FLAG_RXVLAN) != 0) {
-        spdlog::warn(
-            "port {}: VLAN tags may be stripped before the classifier sees them, and tagged frames pass for "
-            "untagged; if the link carries any: 'ethtool -K {} rxvlan off'",
-            port.name, port.name);
-    }
-}
-
-void warn_of_queues(const ControlSocket& socket, const PortConfig& port) {
-    const uint32_t have = netdev_queues(socket, port.name);
-    if (have > 0 && have < port.queues) {
-        spdlog::warn("port {}: queues = {}, but the netdev has {}; lower it, or 'ethtool -L'", port.name,
-                     port.queues, have);
-    }
-    if (have > port.queues) {
-        spdlog::warn(
-            "port {}: {} of its {} queues are served, what arrives on the others stays in the kernel; "
-            "raise queues, or 'ethtool -L'",
-            port.name, port.queues, have);
-    }
 }
 
 Status check_kernel() {
@@ -164,11 +137,33 @@ Result<std::vector<std::string>> port_problems(const Config& config) {
     return problems;
 }
 
-void warn_of_surprises(const Config& config) {
+void warn_of_queues(const Config& config) {
     const ControlSocket socket;
     for (const PortConfig& port : config.ports) {
-        warn_of_stripped_tags(socket, port);
-        warn_of_queues(socket, port);
+        const uint32_t have = netdev_queues(socket, port.name);
+        if (have > 0 && have < port.queues) {
+            spdlog::warn("port {}: queues = {}, but the netdev has {}; lower it, or 'ethtool -L'", port.name,
+                         port.queues, have);
+        }
+        if (have > port.queues) {
+            spdlog::warn(
+                "port {}: {} of its {} queues are served, what arrives on the others stays in the kernel; "
+                "raise queues, or 'ethtool -L'",
+                port.name, port.queues, have);
+        }
+    }
+}
+
+void warn_of_hidden_tags(const Config& config) {
+    const auto attached = steering::status(config.steering.pin_root);
+    for (const PortConfig& port : config.ports) {
+        for (const steering::PortStatus& status : attached.value_or(std::vector<steering::PortStatus>{})) {
+            const std::string text =
+                status.port == port.name ? hidden_tags(port, status.sees, status.ifindex) : "";
+            if (!text.empty()) {
+                spdlog::warn("port {}: its transit will be left to the kernel: {}", port.name, text);
+            }
+        }
     }
 }
 

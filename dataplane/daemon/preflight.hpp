@@ -22,7 +22,9 @@ Result<std::vector<std::string>> port_problems(const Config& config);
 Status check_netdev(const PortConfig& port, size_t workers);
 // Receive queues that can be served: those configured, or as many as the netdev has. As above.
 uint16_t queues_to_serve(const PortConfig& port);
-// Logs what works, but not as the operator may think. Main thread.
-void warn_of_surprises(const Config& config);
+// Logs which queues are not served. Main thread.
+void warn_of_queues(const Config& config);
+// Logs which ports a daemon would leave to the kernel, since VLAN tags may hide. Main thread.
+void warn_of_hidden_tags(const Config& config);
 
 }  // namespace millrace::dataplane

@@ -11,168 +11,298 @@
 namespace millrace::dataplane {
 
 namespace {
+
 constexpr uint64_t ns_per_ms = 1'000'000;
 constexpr uint64_t ns_per_s = 1'000'000'000;
 constexpr size_t lines_of_a_reason = 3;
 
-// A map that refuses an entry leaves a port with less than the mirror knows. The FIB knows it all the same,
-// and punts: slower, not wrong.
-void warn(const Status& status) {
-    if (!status) {
-        spdlog::warn("{}", status.error().text());
+size_t index_of(Family family) {
+    return family == Family::ipv4 ? 0 : 1;
+}
+
+// An error of a port's maps, for a row that names the port.
+std::string reason_of(const std::string& port, const Status& status) {
+    std::string text = status ? "" : status.error().text();
+    const std::string prefix = fmt::format("port {}: ", port);
+    return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
+}
+
+void say(std::string_view what, std::span<const Keep> now, std::span<const Keep> before) {
+    std::vector<Keep> fresh;
+    std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
+    // Thousands of prefixes may share one reason: a table that is full.
+    std::map<std::string, size_t> of_reason;
+    for (const Keep& k : fresh) {
+        if (++of_reason[k.text] <= lines_of_a_reason) {
+            spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(),
+                         k.text);
+        }
+    }
+    for (const auto& [text, count] : of_reason) {
+        if (count > lines_of_a_reason) {
+            spdlog::info("{}: {} more: {}", what, count - lines_of_a_reason, text);
+        }
     }
 }
+
 }  // namespace
 
-Result<steering::PortMaps> Steering::open(const Config& config, const std::string& port) {
-    auto maps = steering::PortMaps::open(port, config.steering.pin_root);
+Status Steering::open(Port& port, const Config& config) {
+    auto maps = steering::PortMaps::open(port.config.name, config.steering.pin_root);
     if (!maps) {
-        return maps;
+        return tl::unexpected(maps.error());
     }
+    port.maps = std::move(*maps);
     millrace_steer_config disabled{};
     disabled.heartbeat_timeout_ns = config.steering.heartbeat_timeout_ms * ns_per_ms;
     disabled.max_frame = MILLRACE_MAX_FRAME;
-    Status written = maps->configure(disabled);
+    Status written = port.maps->configure(disabled);
     if (written) {
-        written = maps->set_keep(config.keep);
+        written = port.maps->set_keep(config.keep);
     }
-    if (written) {
-        written = maps->replace_local({});
+    for (const Family family : families) {
+        const size_t f = index_of(family);
+        if (written) {
+            written = port.maps->set_local(own_[f].table);
+        }
+        port.own[f] = own_[f].table.generation();
+        port.kept[f] = kept_of(port.config.name, family, {});
+        port.written[f] = port.kept[f];
     }
-    if (!written) {
-        return tl::unexpected(written.error());
-    }
-    return maps;
+    return written;
 }
 
-Steering Steering::open(const Config& config) {
+Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
     Steering all;
-    for (const PortConfig& port : config.ports) {
-        auto maps = open(config, port.name);
-        all.problems_.push_back(maps ? "" : maps.error().text());
-        all.ports_.push_back(maps ? std::optional(std::move(*maps)) : std::nullopt);
-        all.names_.push_back(port.name);
-        all.usable_.push_back(false);
-    }
     all.configured_ = config.keep;
-    all.kept_.resize(all.ports_.size(), all.kept_of({}, {}));
+    for (const Family family : families) {
+        auto table = steering::LocalTable::create(family, most_own);
+        if (!table) {
+            return tl::unexpected(table.error());
+        }
+        all.own_.push_back({.table = std::move(*table)});
+    }
+    for (const PortConfig& config_of : config.ports) {
+        Port port{.config = config_of};
+        if (auto opened = all.open(port, config); !opened) {
+            port.maps.reset();
+            port.problem = opened.error().text();
+        }
+        all.ports_.push_back(std::move(port));
+    }
+    all.look();
+    all.settle();
     return all;
 }
 
-Steering::Kept Steering::kept_of(const std::string& port, std::span<const Keep> keeps) const {
-    Kept kept{.prefixes = {configured_.prefixes.begin(), configured_.prefixes.end()}};
+Steering::Kept Steering::kept_of(const std::string& port, Family family, std::span<const Keep> keeps) const {
+    Kept kept;
+    std::copy_if(configured_.prefixes.begin(), configured_.prefixes.end(),
+                 std::inserter(kept.prefixes, kept.prefixes.end()),
+                 [&](const Prefix& p) { return p.address.family == family; });
     for (const Keep& keep : keeps) {
         // Multicast never gets as far as the prefixes.
         if (keep.egress || keep.cause == KeepCause::multicast || (!keep.port.empty() && keep.port != port)) {
             continue;
         }
-        if (keep.prefix) {
+        if (!keep.prefix) {
+            kept.all = kept.all || !keep.family || *keep.family == family;
+        } else if (keep.prefix->address.family == family) {
             kept.prefixes.insert(*keep.prefix);
-            continue;
         }
-        kept.ipv4 = kept.ipv4 || keep.family != Family::ipv6;
-        kept.ipv6 = kept.ipv6 || keep.family != Family::ipv4;
     }
     return kept;
 }
 
-std::vector<Keep> Steering::fit(const std::string& port, Kept& kept) {
-    std::vector<Keep> rows;
-    for (const auto& [family, all] :
-         {std::pair{Family::ipv4, &kept.ipv4}, std::pair{Family::ipv6, &kept.ipv6}}) {
-        const auto of_family = [f = family](const Prefix& p) { return p.address.family == f; };
-        if (std::count_if(kept.prefixes.begin(), kept.prefixes.end(), of_family) > MILLRACE_MAX_KEEP) {
-            std::erase_if(kept.prefixes, of_family);
-            *all = true;
-            rows.push_back({.cause = KeepCause::limit,
-                            .port = port,
-                            .family = family,
-                            .text = fmt::format("more than {} kept prefixes", MILLRACE_MAX_KEEP)});
-        }
+void Steering::fit(const Port& port, Family family, Kept& kept, std::vector<Keep>& rows) {
+    if (kept.prefixes.size() > MILLRACE_MAX_KEEP) {
+        kept = {.prefixes = {}, .all = true};
+        rows.push_back({.cause = KeepCause::limit,
+                        .port = port.config.name,
+                        .family = family,
+                        .text = fmt::format("more than {} kept prefixes", MILLRACE_MAX_KEEP)});
     }
-    return rows;
 }
 
-void Steering::set_keeps(std::span<const Keep> found) {
-    std::vector<Keep> keeps(found.begin(), found.end());
-    for (size_t p = 0; p < ports_.size(); ++p) {
-        if (!ports_[p]) {
-            continue;
-        }
-        Kept wanted = kept_of(names_[p], found);
-        const std::vector<Keep> limits = fit(names_[p], wanted);
-        keeps.insert(keeps.end(), limits.begin(), limits.end());
-        if (wanted == kept_[p]) {
-            continue;
-        }
-        const std::vector<Prefix> prefixes(wanted.prefixes.begin(), wanted.prefixes.end());
-        if (auto done = ports_[p]->update_keep(prefixes, wanted.ipv4, wanted.ipv6); !done) {
-            spdlog::warn("{}; the whole family stays in the kernel", done.error().text());
-            continue;
-        }
-        kept_[p] = std::move(wanted);
+void Steering::write_family(Port& port, size_t family) {
+    const Own& own = own_[family];
+    Status done;
+    if (port.own[family] != own.table.generation()) {
+        done = port.maps->set_local(own.table);
+        port.own[family] = done ? own.table.generation() : 0;
     }
-    const auto say = [](std::string_view what, std::span<const Keep> now, std::span<const Keep> before) {
-        std::vector<Keep> fresh;
-        std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
-        // Thousands of prefixes may share one reason: a table that is full.
-        std::map<std::string, size_t> of_reason;
-        for (const Keep& k : fresh) {
-            if (++of_reason[k.text] <= lines_of_a_reason) {
-                spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(),
-                             k.text);
+    Kept wanted = port.kept[family];
+    wanted.all = wanted.all || !done;
+    if (port.written[family] != wanted) {
+        const std::vector<Prefix> prefixes(wanted.prefixes.begin(), wanted.prefixes.end());
+        const Status updated = port.maps->update_keep(families[family], prefixes, wanted.all);
+        port.written[family] = updated ? std::optional(wanted) : std::nullopt;
+        done = done ? updated : done;
+    }
+    port.refused[family] = reason_of(port.config.name, done);
+}
+
+void Steering::write(Port& port) {
+    for (size_t family = 0; family < families.size(); ++family) {
+        write_family(port, family);
+    }
+    Status done = port.maps->set_judgement(port.watched.macvlan);
+    if (const Status mac = port.maps->set_mac(port.mac); done) {
+        done = mac;
+    }
+    if (const Status enabled = port.maps->enable(on_ && port.usable); done) {
+        done = enabled;
+    }
+    port.silent = reason_of(port.config.name, done);
+    if (!done) {
+        port.maps->beat(0);  // can't fail: stale at once
+    }
+}
+
+void Steering::settle() {
+    std::vector<Keep> keeps = found_;
+    for (const Family family : families) {
+        if (const Own& own = own_[index_of(family)]; !own.error.empty()) {
+            keeps.push_back({.cause = KeepCause::limit, .family = family, .text = own.error});
+        }
+    }
+    for (const Port& port : ports_) {
+        const bool told = std::any_of(found_.begin(), found_.end(), [&](const Keep& k) {
+            return k.cause == KeepCause::master && k.port == port.config.name;
+        });
+        std::copy_if(
+            port.watched.keeps.begin(), port.watched.keeps.end(), std::back_inserter(keeps),
+            [&](const Keep& k) { return k.cause != KeepCause::taken || !port.watched.of_netlink || !told; });
+    }
+    std::vector<Keep> limits;
+    for (Port& port : ports_) {
+        if (!port.maps) {
+            continue;
+        }
+        for (const Family family : families) {
+            Kept& kept = port.kept[index_of(family)];
+            kept = kept_of(port.config.name, family, keeps);
+            fit(port, family, kept, limits);
+        }
+        write(port);
+        for (const Family family : families) {
+            if (const std::string& why = port.refused[index_of(family)]; !why.empty()) {
+                limits.push_back(
+                    {.cause = KeepCause::limit, .port = port.config.name, .family = family, .text = why});
             }
         }
-        for (const auto& [text, count] : of_reason) {
-            if (count > lines_of_a_reason) {
-                spdlog::info("{}: {} more: {}", what, count - lines_of_a_reason, text);
-            }
+        if (!port.silent.empty()) {
+            limits.push_back({.cause = KeepCause::limit, .port = port.config.name, .text = port.silent});
         }
-    };
+    }
+    keeps.insert(keeps.end(), limits.begin(), limits.end());
     std::sort(keeps.begin(), keeps.end());
     say("left to the kernel", keeps, keeps_);
     say("no longer left to the kernel", keeps_, keeps);
     keeps_ = std::move(keeps);
 }
 
+void Steering::set_keeps(std::span<const Keep> found) {
+    found_.assign(found.begin(), found.end());
+    look();  // a port that joins or leaves a bridge is another one to both
+    settle();
+}
+
 Status Steering::enable(bool on) {
     on_ = on;
     Status first;
-    for (size_t p = 0; p < ports_.size(); ++p) {
-        if (!ports_[p]) {
+    for (Port& port : ports_) {
+        if (!port.maps) {
             continue;
         }
         if (!on) {
-            ports_[p]->beat(0);  // can't fail: stale at once
+            port.maps->beat(0);  // can't fail: stale at once
         }
-        if (auto done = ports_[p]->enable(on && usable_[p]); !done && first) {
+        if (auto done = port.maps->enable(on && port.usable); !done && first) {
             first = done;
         }
     }
     return first;
 }
 
-void Steering::set_usable(PortId port, bool usable) {
-    if (usable_[raw(port)] == usable) {
-        return;
-    }
-    usable_[raw(port)] = usable;
-    if (auto& maps = ports_[raw(port)]; maps && on_) {
-        warn(maps->enable(usable));
+void Steering::set_usable(PortId id, bool usable) {
+    Port& port = ports_[raw(id)];
+    if (port.usable != usable) {
+        port.usable = usable;
+        look();
+        settle();
     }
 }
 
-void Steering::set_mac(PortId port, const MacAddress& mac) {
-    if (auto& maps = ports_[raw(port)]) {
-        warn(maps->set_mac(mac));
+void Steering::set_mac(PortId id, const MacAddress& mac) {
+    Port& port = ports_[raw(id)];
+    if (port.mac != mac) {
+        port.mac = mac;
+        settle();
     }
+}
+
+bool Steering::store(Own& own, const IpAddress& address) {
+    if (auto added = own.table.add(address); !added) {
+        own.missing.insert(address);
+        own.error = own.error.empty() ? added.error().text() : own.error;
+        return false;
+    }
+    return true;
 }
 
 void Steering::set_local(const IpAddress& address, bool present) {
-    for (auto& port : ports_) {
-        if (port) {
-            warn(present ? port->add_local(address) : port->remove_local(address));
+    const size_t family = index_of(address.family);
+    Own& own = own_[family];
+    const bool fitted = own.error.empty();
+    const uint32_t generation = own.table.generation();
+    if (present) {
+        store(own, address);
+    } else if (own.missing.erase(address) == 0) {
+        // What can't be removed stays the kernel's: slower, not wrong.
+        if (auto removed = own.table.remove(address); !removed) {
+            spdlog::warn("{}", removed.error().text());
         }
+    }
+    if (own.table.generation() != generation || own.error.empty() != fitted) {
+        settle();
+    }
+}
+
+bool Steering::look() {
+    bool different = false;
+    for (Port& port : ports_) {
+        if (!port.maps) {
+            continue;
+        }
+        PortWatch::Found now = watch_.look(port.config, port.maps->sees());
+        if (now != port.watched) {
+            port.watched = std::move(now);
+            different = true;
+        }
+    }
+    return different;
+}
+
+void Steering::poll() {
+    bool again = look();
+    for (Own& own : own_) {
+        if (own.error.empty()) {
+            continue;
+        }
+        while (!own.missing.empty() && own.table.add(*own.missing.begin())) {
+            own.missing.erase(own.missing.begin());
+        }
+        if (own.missing.empty()) {
+            own.error.clear();
+            again = true;
+        }
+    }
+    for (const Port& port : ports_) {
+        again = again || !port.silent.empty() || !port.refused[0].empty() || !port.refused[1].empty();
+    }
+    if (again) {
+        settle();
     }
 }
 
@@ -180,9 +310,9 @@ void Steering::beat() {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     const uint64_t ns = static_cast<uint64_t>(now.tv_sec) * ns_per_s + static_cast<uint64_t>(now.tv_nsec);
-    for (auto& port : ports_) {
-        if (port) {
-            port->beat(ns);
+    for (Port& port : ports_) {
+        if (port.maps && port.silent.empty()) {
+            port.maps->beat(ns);
         }
     }
 }

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The classifiers of all ports, as the daemon drives them.
+// The classifiers of all ports, as the daemon drives them. Each port has a state that it should be in; what
+// its maps refuse to take is left to the kernel, shown as a keep, and tried again.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "dataplane/daemon/port_watch.hpp"
 #include "millrace/config.hpp"
 #include "millrace/keep.hpp"
 #include "millrace/result.hpp"
+#include "steering_bpf/local_table.hpp"
 #include "steering_bpf/port.hpp"
 
 namespace millrace::dataplane {
@@ -19,10 +23,11 @@ class Steering {
   public:
     // Opens every port's maps, and writes policy and limits there with the port disabled: until enable(true),
     // all traffic stays in the kernel, whatever an earlier daemon has left behind. A port whose maps can't be
-    // had is the kernel's; problem() says why. Control thread, but beat(), counters().
-    static Steering open(const Config& config);
+    // had is the kernel's; problem() says why. Control thread, but counters(). most_own: addresses of the
+    // router, of each family.
+    static Result<Steering> open(const Config& config, uint32_t most_own = MILLRACE_MAX_LOCAL);
     // Empty: the port's maps are there.
-    [[nodiscard]] const std::string& problem(PortId port) const { return problems_[raw(port)]; }
+    [[nodiscard]] const std::string& problem(PortId port) const { return ports_[raw(port)].problem; }
 
     // Enables the ports that are usable; disables all, the heartbeat too, whatever fails on the way.
     Status enable(bool on);
@@ -32,47 +37,81 @@ class Steering {
     void set_local(const IpAddress& address, bool present);
     // What the kernel keeps of the ports' traffic beside the configuration's [keep]; the whole list.
     void set_keeps(std::span<const Keep> keeps);
+    // With what was found here: maps that take no more, and what PortWatch sees.
     [[nodiscard]] const std::vector<Keep>& keeps() const { return keeps_; }
     [[nodiscard]] const KeepConfig& configured() const { return configured_; }
-    // Any thread. Now, for all ports.
+    // Now, for all ports whose maps say what they should.
     void beat();
+    // Looks at the ports' devices, and tries again what was refused. To be called every poll_ms.
+    void poll();
+    static constexpr uint64_t poll_ms = 500;
 
     // The kernel's id of the classifier whose maps are driven; 0: the port has no maps.
     [[nodiscard]] uint32_t program(PortId port) const {
-        const auto& maps = ports_[raw(port)];
+        const auto& maps = ports_[raw(port)].maps;
         return maps ? maps->program_id() : 0;
     }
     // nullopt: the port has no maps.
     [[nodiscard]] std::optional<steering::Mode> mode(PortId port) const {
-        const auto& maps = ports_[raw(port)];
+        const auto& maps = ports_[raw(port)].maps;
         return maps ? std::optional(maps->mode()) : std::nullopt;
     }
     [[nodiscard]] Result<steering::Counters> counters(PortId port) const {
-        return ports_[raw(port)] ? ports_[raw(port)]->counters() : steering::Counters{};
+        const auto& maps = ports_[raw(port)].maps;
+        return maps ? maps->counters() : steering::Counters{};
     }
 
   private:
-    Steering() = default;
-    static Result<steering::PortMaps> open(const Config& config, const std::string& port);
-    std::vector<std::optional<steering::PortMaps>> ports_;  // by PortId; none: left to the kernel
-    std::vector<std::string> problems_;                     // by PortId
-    // What is kept of a port's traffic in its maps.
+    static constexpr std::array families = {Family::ipv4, Family::ipv6};
+
+    // What is kept of one family of a port's traffic.
     struct Kept {
         std::set<Prefix> prefixes;
-        bool ipv4 = false;
-        bool ipv6 = false;
+        bool all = false;
         bool operator==(const Kept&) const = default;
     };
-    [[nodiscard]] Kept kept_of(const std::string& port, std::span<const Keep> keeps) const;
+    struct Port {
+        PortConfig config;
+        std::optional<steering::PortMaps> maps{};  // none: left to the kernel
+        std::string problem{};                     // why
+        MacAddress mac{};
+        bool usable = false;
+        std::array<Kept, 2> kept{};  // by family, as the others
+        // What the maps say; nullopt = not known, to be written.
+        std::array<std::optional<Kept>, 2> written{};
+        PortWatch::Found watched{};
+        std::array<uint32_t, 2> own{};         // generation of the table of own addresses; 0 = none
+        std::array<std::string, 2> refused{};  // why all of the family is kept
+        std::string silent{};                  // why it has no heartbeat
+    };
 
-    // What does not fit into the maps: then all of the family is kept, and the row says so.
-    [[nodiscard]] static std::vector<Keep> fit(const std::string& port, Kept& kept);
+    // One table of own addresses for all ports.
+    struct Own {
+        steering::LocalTable table;
+        std::set<IpAddress> missing{};  // don't fit
+        std::string error{};            // why; empty = none is missing
+    };
 
+    Steering() = default;
+    Status open(Port& port, const Config& config);
+    [[nodiscard]] Kept kept_of(const std::string& port, Family family, std::span<const Keep> keeps) const;
+    // Does what is wanted fit into the maps? Else all of the family is kept, and the row says so.
+    static void fit(const Port& port, Family family, Kept& kept, std::vector<Keep>& rows);
+    // True = something is different.
+    bool look();
+    bool store(Own& own, const IpAddress& address);
+    // Makes the maps say what they should.
+    void write(Port& port);
+    void write_family(Port& port, size_t family);
+    // For all ports; and tells the operator what is different.
+    void settle();
+
+    PortWatch watch_;
     KeepConfig configured_;
-    std::vector<Keep> keeps_;
-    std::vector<std::string> names_;  // by PortId, as the others
-    std::vector<Kept> kept_;          // as last written
-    std::vector<bool> usable_;        // by PortId
+    std::vector<Keep> found_;  // set_keeps()
+    std::vector<Keep> keeps_;  // as shown
+    std::vector<Port> ports_;  // by PortId
+    std::vector<Own> own_;     // by family
     bool on_ = false;
 };
 

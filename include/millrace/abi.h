@@ -25,10 +25,16 @@
 #define MILLRACE_MAP_KEEP4 "keep4"
 #define MILLRACE_MAP_KEEP6 "keep6"
 #define MILLRACE_MAP_KEEP_L4 "keep_l4port"
+#define MILLRACE_MAP_JUDGEMENT "judgement"
+#define MILLRACE_MAP_STATE "port_state"
 
-/* Sizes of the maps above, in entries. */
+/*
+ * Sizes of the maps above, in entries. local4 and local6 hold one map each, which the daemon makes and puts
+ * there; it begins small, and a bigger one takes its place when it is full.
+ */
 #define MILLRACE_MAX_QUEUES 64
-#define MILLRACE_MAX_LOCAL 4096
+#define MILLRACE_FIRST_LOCAL 1024
+#define MILLRACE_MAX_LOCAL 1048576
 #define MILLRACE_MAX_KEEP 4096
 
 /* keep_l4port: one bit for each port of TCP (first half) and UDP (second half), 64 to an entry. */
@@ -69,6 +75,36 @@ struct millrace_heartbeat {
     __u64 alive_ns; /* CLOCK_MONOTONIC of the last time all workers were seen to make progress; 0 = never */
 };
 
+/*
+ * The one entry of judgement: how the classifier can find out for itself what a device above the port does.
+ * All zero = it can't, and whatever is there counts as taking the port's frames.
+ */
+struct millrace_judgement {
+    __u64 macvlan_handler; /* address of macvlan's rx_handler in the kernel */
+    __u16 port_vlans;      /* offsets in struct macvlan_port */
+    __u16 port_flags;
+    __u16 vlan_list; /* offsets in struct macvlan_dev */
+    __u16 vlan_mode;
+    __u16 vlan_dev;
+    __u16 reserved[3];
+};
+/* More macvlans on a port are not looked at: then it is the kernel's. */
+#define MILLRACE_MOST_MACVLANS 16
+
+/* What the attached classifier can see of each packet: flags of struct millrace_port_state. */
+#define MILLRACE_SEES_TAKERS (1U << 0) /* that another device takes the port's frames */
+#define MILLRACE_SEES_TAGS (1U << 1)   /* a VLAN tag that the driver has taken off the frame */
+
+/* Offloads of the port that attaching has switched off, and detaching switches on again. */
+#define MILLRACE_RESTORE_CTAG (1U << 0) /* rx-vlan-hw-parse */
+#define MILLRACE_RESTORE_STAG (1U << 1) /* rx-vlan-stag-hw-parse */
+
+/* The one entry of port_state, written by who attaches. */
+struct millrace_port_state {
+    __u32 sees;    /* MILLRACE_SEES_* */
+    __u32 restore; /* MILLRACE_RESTORE_* */
+};
+
 /* One entry of counters for each reason and CPU. */
 struct millrace_steer_counter {
     __u64 packets;
@@ -103,11 +139,14 @@ struct millrace_lpm6 {
     X(TTL, "ttl", "TTL or hop limit of 0 or 1")                                           \
     X(MARTIAN, "martian", "an address that must not be forwarded")                        \
     X(LOCAL, "local", "to one of the router's own addresses")                             \
+    X(DHCP, "dhcp", "to a DHCP client: UDP port 68 of IPv4, 546 of IPv6")                 \
     X(KEEP_FAMILY, "keep_family", "kept in the kernel: all IPv4 or IPv6 of this port")    \
     X(KEEP_PREFIX, "keep_prefix", "kept in the kernel by policy: prefix")                 \
     X(KEEP_PROTOCOL, "keep_protocol", "kept in the kernel by policy: IP protocol")        \
     X(KEEP_L4PORT, "keep_l4port", "kept in the kernel by policy: TCP or UDP port")        \
-    X(ND, "nd", "neighbour discovery, router discovery or MLD")
+    X(ND, "nd", "neighbour discovery, router discovery or MLD")                           \
+    X(TAKEN, "taken", "a macvlan, ipvlan, bridge, ... above the port takes its frames")   \
+    X(TAG, "vlan_tag", "a VLAN tag that was taken off the frame before the classifier")
 
 enum millrace_steer_reason {
 #define MILLRACE_X(constant, name, text) MILLRACE_STEER_##constant,
@@ -123,6 +162,8 @@ enum millrace_steer_reason {
 #endif
 MILLRACE_ASSERT_SIZE(struct millrace_steer_config, 56);
 MILLRACE_ASSERT_SIZE(struct millrace_heartbeat, 8);
+MILLRACE_ASSERT_SIZE(struct millrace_judgement, 24);
+MILLRACE_ASSERT_SIZE(struct millrace_port_state, 8);
 MILLRACE_ASSERT_SIZE(struct millrace_steer_counter, 16);
 MILLRACE_ASSERT_SIZE(struct millrace_lpm4, 8);
 MILLRACE_ASSERT_SIZE(struct millrace_lpm6, 20);

@@ -12,10 +12,17 @@
 
 namespace millrace {
 
+// May VLAN tags be taken off the port's frames before the classifier sees them?
+enum class VlanTags : uint8_t {
+    automatic,  // as device, driver and classifier are; where they may, the port stays in the kernel
+    none,       // no: the operator says that the link carries no tags
+};
+
 struct PortConfig {
     std::string name;        // netdev
     uint16_t queues = 1;     // receive queues 0 .. queues-1 are served; 1 .. MILLRACE_MAX_QUEUES
     bool zero_copy = false;  // demand zero-copy sockets; otherwise the kernel copies, which every driver can
+    VlanTags vlan_tags = VlanTags::automatic;
 };
 
 enum class IdlePolicy : uint8_t {

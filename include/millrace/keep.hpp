@@ -24,6 +24,8 @@ namespace millrace {
     X(filter, "filter")               \
     X(xfrm, "xfrm")                   \
     X(multicast, "multicast")         \
+    X(taken, "taken")                 \
+    X(tags, "vlan_tags")              \
     X(local, "local")                 \
     X(limit, "limit")                 \
     X(learned, "learned")             \

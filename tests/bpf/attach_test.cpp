@@ -79,6 +79,20 @@ TEST_F(AttachTest, TwiceIsOnce) {
     EXPECT_EQ(program_on("e0"), first->program_id);
 }
 
+TEST_F(AttachTest, OneOfAnotherVersionIsNotTakenForOurs) {
+    ASSERT_TRUE(attach("e0"));
+    ASSERT_EQ(unlink(pin(MILLRACE_MAP_COUNTERS).c_str()), 0);
+    const steering::Fd fewer(
+        bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "counters", 4, sizeof(millrace_steer_counter), 3, nullptr));
+    ASSERT_EQ(bpf_obj_pin(fewer.get(), pin(MILLRACE_MAP_COUNTERS).c_str()), 0);
+    const auto again = attach("e0");
+    ASSERT_FALSE(again);
+    EXPECT_EQ(again.error().text(),
+              "port e0: attached by another version of millrace; 'millrace-steer detach e0' first");
+    ASSERT_TRUE(detach("e0", pin_root()));
+    EXPECT_TRUE(attach("e0"));
+}
+
 TEST_F(AttachTest, PortsAreIndependent) {
     ASSERT_TRUE(attach("e0"));
     ASSERT_TRUE(attach("e1"));

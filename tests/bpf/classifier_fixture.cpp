@@ -54,6 +54,12 @@ void ClassifierTest::SetUp() {
     next_daemon();
     ASSERT_TRUE(maps_);
     ASSERT_TRUE(maps().configure(plain_config()));
+    for (auto* own : {&own4_, &own6_}) {
+        auto table = steering::LocalTable::create(own == &own4_ ? Family::ipv4 : Family::ipv6);
+        ASSERT_TRUE(table) << table.error().text();
+        own->emplace(std::move(*table));
+        ASSERT_TRUE(maps().set_local(**own));
+    }
     maps().beat(monotonic_ns());
     insert_socket();
 }
@@ -68,6 +74,16 @@ void ClassifierTest::next_daemon() {
 void ClassifierTest::TearDown() {
     if (maps_) {
         EXPECT_TRUE(steering::detach("lo", pin_root()));
+    }
+}
+
+void ClassifierTest::add_local(const IpAddress& address) {
+    steering::LocalTable& table = own(address.family);
+    const uint32_t before = table.generation();
+    const auto added = table.add(address);
+    ASSERT_TRUE(added) << added.error().text();
+    if (table.generation() != before) {
+        ASSERT_TRUE(maps().set_local(table));
     }
 }
 

@@ -34,8 +34,13 @@ class ClassifierTest : public BpfTest {
     void TearDown() override;
 
     steering::PortMaps& maps() { return *maps_; }
+    // The table of own addresses that maps() has been given.
+    steering::LocalTable& own(Family family) { return family == Family::ipv4 ? *own4_ : *own6_; }
+    // As a daemon does: a table that has grown is given to the port again.
+    void add_local(const IpAddress& address);
     // Closes maps(), as the end of a daemon does, and opens them for the next one.
     void next_daemon();
+    void close_maps() { maps_.reset(); }
     static millrace_steer_config plain_config();
     static uint64_t monotonic_ns();
 
@@ -49,6 +54,8 @@ class ClassifierTest : public BpfTest {
 
   private:
     std::optional<steering::PortMaps> maps_;
+    std::optional<steering::LocalTable> own4_;
+    std::optional<steering::LocalTable> own6_;
     steering::Fd program_;
     steering::Fd xsks_;
     steering::Fd socket_;

@@ -49,6 +49,21 @@ Frame cut(EtherType type, std::initializer_list<uint8_t> start, size_t size) {
     return Frame().ethernet({.type = type}).payload(std::move(data));
 }
 
+Frame v4_port(uint16_t port, Ipv4 ip = {}) {
+    return Frame().ethernet().ipv4(std::move(ip)).udp({.source = 67, .destination = port}).payload(240);
+}
+Frame v6_port(uint16_t port) {
+    return Frame().ethernet().ipv6().udp({.source = 547, .destination = port}).payload(40);
+}
+Frame v6_fragment_port(uint16_t offset, uint16_t port) {
+    return Frame()
+        .ethernet()
+        .ipv6()
+        .extension(ipv6_fragment(offset, true))
+        .udp({.destination = port})
+        .payload(40);
+}
+
 const auto redirect = MILLRACE_STEER_REDIRECT;
 const auto martian = MILLRACE_STEER_MARTIAN;
 const auto not_ip = MILLRACE_STEER_NOT_IP;
@@ -177,6 +192,28 @@ const Case frame_cases[] = {
     {"V6MulticastRouterFirst", icmp6(151, 1), MILLRACE_STEER_ND},
     {"V6MulticastRouterLast", icmp6(153, 1), MILLRACE_STEER_ND},
     {"V6TypeAfterMrd", icmp6(154), redirect},
+    {"V4ToDhcpClient", v4_port(68), MILLRACE_STEER_DHCP},
+    {"V4ToDhcpClientFromAnyPort",
+     Frame().ethernet().ipv4().udp({.source = 40000, .destination = 68}).payload(240), MILLRACE_STEER_DHCP},
+    {"V4ToDhcpClientFirstFragment", v4_port(68, {.more_fragments = true}), MILLRACE_STEER_DHCP},
+    {"V4LaterFragmentSaysNothingOfPorts", v4_port(68, {.more_fragments = true, .fragment_offset = 1}),
+     redirect},
+    {"V4BeforeDhcpClient", v4_port(67), redirect},
+    {"V4AfterDhcpClient", v4_port(69), redirect},
+    {"V4ToDhcpv6Client", v4_port(546), redirect},
+    {"V4FromDhcpClient", Frame().ethernet().ipv4().udp({.source = 68, .destination = 67}), redirect},
+    {"V4TcpToDhcpClientPort", Frame().ethernet().ipv4().tcp({.destination = 68}), redirect},
+    {"V4UdpCutBeforeThePort", Frame().ethernet().ipv4({.protocol = Protocol::udp}).payload({0, 67, 0}),
+     redirect},
+    {"V6ToDhcpClient", v6_port(546), MILLRACE_STEER_DHCP},
+    {"V6ToDhcpClientFirstFragment", v6_fragment_port(0, 546), MILLRACE_STEER_DHCP},
+    {"V6LaterFragmentSaysNothingOfPorts", v6_fragment_port(1, 546), redirect},
+    {"V6FirstFragmentToAnotherPort", v6_fragment_port(0, 547), redirect},
+    {"V6FragmentCut", Frame().ethernet().ipv6().extension(ipv6_fragment(0, true)), redirect},
+    {"V6BeforeDhcpClient", v6_port(545), redirect},
+    {"V6AfterDhcpClient", v6_port(547), redirect},
+    {"V6ToDhcpv4Client", v6_port(68), redirect},
+    {"V6TcpToDhcpClientPort", Frame().ethernet().ipv6().tcp({.destination = 546}), redirect},
     // The type of ICMP for IPv4 means something else.
     {"V4IcmpType135", Frame().ethernet().ipv4().icmp({.type = 135}).payload(16), redirect},
 };
@@ -248,17 +285,17 @@ TEST_F(ClassifierTest, NewMacAddressIsFollowed) {
 }
 
 TEST_F(ClassifierTest, OwnAddressesAreLocalWhateverTheTtl) {
-    const IpAddress own[] = {address("198.51.100.1"), address("2001:db8:2::1")};
-    ASSERT_TRUE(maps().add_local(own[0]));
-    ASSERT_TRUE(maps().add_local(own[1]));
+    const IpAddress addresses[] = {address("198.51.100.1"), address("2001:db8:2::1")};
+    add_local(addresses[0]);
+    add_local(addresses[1]);
     for (const uint8_t ttl : Bytes{0, 1, 2, 64, 255}) {
         expect(MILLRACE_STEER_LOCAL, v4({.ttl = ttl}).bytes());
         expect(MILLRACE_STEER_LOCAL, v6({.hop_limit = ttl}).bytes());
     }
     expect(redirect, v4_to("198.51.100.2").bytes());
     expect(redirect, v6_to("2001:db8:2::2").bytes());
-    ASSERT_TRUE(maps().remove_local(own[0]));
-    ASSERT_TRUE(maps().remove_local(own[1]));
+    ASSERT_TRUE(own(Family::ipv4).remove(addresses[0]));
+    ASSERT_TRUE(own(Family::ipv6).remove(addresses[1]));
     for (const Frame& frame : plain) {
         expect(redirect, frame.bytes());
     }
@@ -266,8 +303,8 @@ TEST_F(ClassifierTest, OwnAddressesAreLocalWhateverTheTtl) {
 
 // The kernel discards spoofed own IPv4 addresses (fib_validate_source), and forwards IPv6 ones.
 TEST_F(ClassifierTest, FromAnOwnAddressIsWhatTheKernelTakesItFor) {
-    ASSERT_TRUE(maps().add_local(address("192.0.2.1")));
-    ASSERT_TRUE(maps().add_local(address("2001:db8:1::1")));
+    add_local(address("192.0.2.1"));
+    add_local(address("2001:db8:1::1"));
     expect(martian, v4().bytes());
     expect(redirect, v6().bytes());
 }

@@ -192,8 +192,14 @@ TEST_P(OrderTest, Verdict) {
 class UpdateKeepTest : public ClassifierTest {
   protected:
     void update(const std::vector<Prefix>& prefixes, bool all4 = false, bool all6 = false) {
-        const auto stored = maps().update_keep(prefixes, all4, all6);
-        ASSERT_TRUE(stored) << stored.error().text();
+        for (const auto& [family, all] : {std::pair{Family::ipv4, all4}, std::pair{Family::ipv6, all6}}) {
+            const auto stored = maps().update_keep(family, of(family, prefixes), all);
+            ASSERT_TRUE(stored) << stored.error().text();
+        }
+    }
+    static std::vector<Prefix> of(Family family, std::vector<Prefix> prefixes) {
+        std::erase_if(prefixes, [&](const Prefix& p) { return p.address.family != family; });
+        return prefixes;
     }
     const Bytes four_ = v4("198.51.100.1", "203.0.113.1").bytes();
     const Bytes six_ = v6("2001:db8:77::1", "2001:db8:2::1").bytes();
@@ -251,7 +257,8 @@ TEST_F(UpdateKeepTest, TooManyPrefixesKeepTheFamily) {
         all.push_back(net(fmt::format("10.{}.{}.0/24", i / 256, i % 256).c_str()));
     }
     all.push_back(net("2001:db8:77::/48"));
-    EXPECT_FALSE(maps().update_keep(all, false, false));
+    update({net("2001:db8:77::/48")});
+    EXPECT_FALSE(maps().update_keep(Family::ipv4, of(Family::ipv4, all), false));
     expect(family_, four_);
     expect(prefix, six_);
     expect(redirect, v6("2001:db8:78::1", "2001:db8:2::1").bytes());

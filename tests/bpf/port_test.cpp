@@ -9,6 +9,7 @@
 namespace millrace::test {
 namespace {
 
+using steering::LocalTable;
 using steering::PortMaps;
 using testing::HasSubstr;
 
@@ -80,54 +81,52 @@ TEST_F(PortMapsTest, KeepPolicyIsReplaced) {
 // The whole table can be exchanged although old and new don't fit beside each other.
 TEST_F(PortMapsTest, FullTablesAndOneMore) {
     KeepConfig keep;
-    std::vector<IpAddress> local;
     for (uint32_t i = 0; i < MILLRACE_MAX_KEEP; ++i) {
         keep.prefixes.push_back(Prefix::make(v4_number(2 * i), 32));
-    }
-    for (uint32_t i = 0; i < MILLRACE_MAX_LOCAL; ++i) {
-        local.push_back(v4_number(1'000'000 + 2 * i));
     }
     for (int round = 0; round < 2; ++round) {
         const auto kept = maps().set_keep(keep);
         ASSERT_TRUE(kept) << kept.error().text();
-        const auto own = maps().replace_local(local);
-        ASSERT_TRUE(own) << own.error().text();
         for (Prefix& prefix : keep.prefixes) {
             prefix.address.bytes[3] |= 1;
         }
-        for (IpAddress& address : local) {
-            address.bytes[3] |= 1;
-        }
     }
     expect(MILLRACE_STEER_KEEP_PREFIX, v4_to(keep.prefixes.back().address));
-    expect(MILLRACE_STEER_LOCAL, v4_to(local.back()));
-
-    EXPECT_FALSE(maps().add_local(address("192.0.2.200")));
     keep.prefixes.push_back(Prefix::parse("203.0.113.0/24").value());
     const auto full = maps().set_keep(keep);
     ASSERT_FALSE(full);
     EXPECT_THAT(full.error().text(), HasSubstr("port lo: keep: cannot store 4097 IPv4 prefixes"));
 }
 
-TEST_F(PortMapsTest, LocalAddressesOfAnEarlierDaemonGo) {
+TEST_F(PortMapsTest, OwnAddressesOfAnEarlierDaemonStayUntilTheNextHasItsOwn) {
     const IpAddress own4[] = {address("198.51.100.1"), address("198.51.100.2"), address("198.51.100.3")};
     const IpAddress own6[] = {address("2001:db8:2::1"), address("2001:db8:2::2")};
     for (const IpAddress& a : {own4[0], own4[1], own6[0]}) {
-        ASSERT_TRUE(maps().add_local(a));
-        ASSERT_TRUE(maps().add_local(a));  // twice is once
+        add_local(a);
+        add_local(a);  // twice is once
     }
+    EXPECT_EQ(own(Family::ipv4).size(), 2U);
     next_daemon();
-    const IpAddress now[] = {own4[1], own4[2], own6[1]};
-    ASSERT_TRUE(maps().replace_local(now));
+    expect(MILLRACE_STEER_LOCAL, v4_to(own4[0]));
+    expect(MILLRACE_STEER_LOCAL, v6_to(own6[0]));
+
+    auto table4 = LocalTable::create(Family::ipv4);
+    auto table6 = LocalTable::create(Family::ipv6);
+    ASSERT_TRUE(table4 && table6);
+    for (const IpAddress& a : {own4[1], own4[2]}) {
+        ASSERT_TRUE(table4->add(a));
+    }
+    ASSERT_TRUE(table6->add(own6[1]));
+    ASSERT_TRUE(maps().set_local(*table4));
+    ASSERT_TRUE(maps().set_local(*table6));
     expect(MILLRACE_STEER_REDIRECT, v4_to(own4[0]));
     expect(MILLRACE_STEER_LOCAL, v4_to(own4[1]));
     expect(MILLRACE_STEER_LOCAL, v4_to(own4[2]));
     expect(MILLRACE_STEER_REDIRECT, v6_to(own6[0]));
     expect(MILLRACE_STEER_LOCAL, v6_to(own6[1]));
-    ASSERT_TRUE(maps().remove_local(own4[0]));  // not there: nothing to do
-    ASSERT_TRUE(maps().replace_local({}));
+    ASSERT_TRUE(table4->remove(own4[0]));  // not there: nothing to do
+    ASSERT_TRUE(table4->remove(own4[1]));
     expect(MILLRACE_STEER_REDIRECT, v4_to(own4[1]));
-    expect(MILLRACE_STEER_REDIRECT, v6_to(own6[1]));
 }
 
 TEST_F(PortMapsTest, OneDaemonAtATime) {

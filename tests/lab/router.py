@@ -12,6 +12,10 @@ import time
 from .netns import CommandError, run, wait_until
 
 
+# Before that no classifier on a veth sees a tag beside the frame, and the labs' ports would be left to the kernel.
+VETH_TELLS_TAGS = tuple(int(n) for n in os.uname().release.split(".")[:2]) >= (6, 8)
+
+
 class Router:
     """The three programs of one build directory, run in one namespace for some of its devices."""
 
@@ -30,9 +34,12 @@ class Router:
         self.process = None
         self._notify = None
 
-    def write_config(self, path=None, core=1, idle=None, extra="", ports=None, pin_root=None, heartbeat_ms=None):
+    def write_config(self, path=None, core=1, idle=None, extra="", ports=None, pin_root=None, heartbeat_ms=None,
+                     vlan_tags=None):
         idle_line = f'idle = "{idle}"\n' if idle else ""
-        text = "".join(f'[[port]]\nname = "{p}"\n\n' for p in (ports or self.ports))
+        vlan_tags = vlan_tags or ("auto" if VETH_TELLS_TAGS else "none")
+        tags = f'vlan_tags = "{vlan_tags}"\n'
+        text = "".join(f'[[port]]\nname = "{p}"\n{tags}\n' for p in (ports or self.ports))
         text += f"[workers]\ncores = [{core}]\n{idle_line}\n"
         text += f'[steering]\npin_root = "{pin_root or self.pin_root}"\n'
         text += f"heartbeat_timeout_ms = {heartbeat_ms}\n\n" if heartbeat_ms else "\n"

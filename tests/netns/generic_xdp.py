@@ -16,6 +16,7 @@ def main():
     with StarLab(build_dir()) as lab:
         lab.start()
         r = lab.router
+        r.write_config(vlan_tags="none")  # which the classifier could not see
         r.steer("attach", *r.ports, "--mode", "generic")
         r.start()
         lab.resolve("a", "b")

@@ -105,7 +105,8 @@ class Twins(Lab):
         router = Router(self.millrace.netns, self.dir, self.build, PORTS)
         self.millrace.router = router
         # On a busy machine a heartbeat may be late: the kernel then forwards, as it must, but the counters would tell.
-        router.write_config(heartbeat_ms=HEARTBEAT_MS, **config)
+        # In generic mode the classifier sees no tag that is beside the frame.
+        router.write_config(heartbeat_ms=HEARTBEAT_MS, vlan_tags="none" if self.generic else None, **config)
         self.on_close(router.stop)
         router.steer("attach", *PORTS, *(["--mode", "generic"] if self.generic else []))
         router.start()

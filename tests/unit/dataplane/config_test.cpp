@@ -19,6 +19,7 @@ TEST(Config, SmallestFileHasDefaults) {
     EXPECT_EQ(c->ports[0].name, "eth0");
     EXPECT_EQ(c->ports[0].queues, 1);
     EXPECT_FALSE(c->ports[0].zero_copy);
+    EXPECT_EQ(c->ports[0].vlan_tags, VlanTags::automatic);
     EXPECT_EQ(c->workers.cores, std::vector<uint16_t>{0});
     EXPECT_EQ(c->workers.idle, IdlePolicy::sleep);
     EXPECT_EQ(c->control_socket, Config{}.control_socket);
@@ -31,6 +32,7 @@ TEST(Config, EveryKey) {
 name = "eth0"
 queues = 2
 zero_copy = true
+vlan_tags = "none"
 [[port]]
 name = "eth1"
 queues = 2
@@ -66,6 +68,7 @@ level = "debug"
 )");
     ASSERT_TRUE(c) << c.error().text();
     EXPECT_TRUE(c->ports[0].zero_copy);
+    EXPECT_EQ(c->ports[0].vlan_tags, VlanTags::none);
     EXPECT_EQ(c->ports[1].queues, 2);
     EXPECT_EQ(c->workers.cores, (std::vector<uint16_t>{2, 3}));
     EXPECT_EQ(c->workers.idle, IdlePolicy::spin);
@@ -121,6 +124,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"PortNotTable", "port = \"eth0\"\n", "must be a list"},
         Mistake{"QueuesZero", "[[port]]\nname = \"e\"\nqueues = 0\n", "from 1 to 64"},
         Mistake{"QueuesText", "[[port]]\nname = \"e\"\nqueues = \"1\"\n", "whole number"},
+        Mistake{"VlanTags", "[[port]]\nname = \"e\"\nvlan_tags = \"all\"\n", "\"auto\", \"none\""},
         Mistake{"CoreTwice", "[[port]]\nname = \"e\"\nqueues = 2\n[workers]\ncores = [1, 1]\n", "twice"},
         Mistake{"MoreWorkersThanQueues", std::string(port) + "[workers]\ncores = [1, 2]\n", "raise queues"},
         Mistake{"Idle", std::string(port) + "[workers]\nidle = \"nap\"\n", "\"sleep\", \"spin\""},

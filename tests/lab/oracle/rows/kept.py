@@ -139,6 +139,30 @@ def own_protocols(lab, v):
     expect(len(resets) >= 4, f"{len(resets)} answers to TCP")
 
 
+@row(45, "what a DHCP server sends to a client on a port, whose address is nobody's yet and in a route: the kernel")
+def dhcp_client(lab, v):
+    client, source, server, port = (behind("p1", v, 77), address("p0", v, 2), *((67, 68) if v == 4 else (547, 546)))
+    other = behind("p1", v, 78)
+
+    def to_client(destination, sport=server, size=240, **fields):
+        return transit(v, destination=destination, source=source,
+                       payload=f.udp(source, destination, sport, port, bytes(size)), **fields)
+    frames = [to_client(client), to_client(client, size=300), to_client(client, sport=40000)]
+    if v == 4:  # the first fragment says what it is for
+        frames.append(to_client(client, flags_offset=0x2000))
+    others = [transit(v, destination=other, source=source, payload=f.udp(source, other, port, dport, bytes(240)))
+              for dport in (server, port - 2, port + 2)]
+    with kernel_sees(lab.twins, "p0") as taps:
+        out = lab.exchange([("p0", frame) for frame in (*frames, *others)])
+        for name, tap in taps.items():
+            seen = list(iter(tap.read, None))
+            lost = sum(frame not in seen for frame in frames)
+            expect(not lost, f"a client on the {name} router would not see {lost} of {len(frames)}")
+    # No client took them: the kernel has only the route to go by.
+    out.is_exactly(*(forwarded(frame, "p1") for frame in (*frames, *others)))
+    out.by(dhcp=len(frames), forwarded=len(others))
+
+
 @row(45, "BGP, OSPF, BFD, VRRP, DHCP, SSH to the router: the kernel, with the port saturated by transit")
 def own_protocols_under_load(lab, v):
     frames = control(v)

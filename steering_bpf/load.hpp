@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The classifier from its bytes to the running port: of the builds that there are (kernel.bpf.h), the one
+// that sees most and that kernel and driver take. Internal to steering_bpf. Any thread, one at a time for a
+// port.
+#pragma once
+
+#include <string>
+
+#include "millrace/result.hpp"
+#include "millrace/types.hpp"
+#include "steering_bpf/fd.hpp"
+#include "steering_bpf/mode.hpp"
+
+namespace millrace::steering {
+
+struct Link {
+    Fd fd;
+    Mode mode = Mode::native;
+};
+
+// Loads, pins the maps in dir, which is not there yet, makes the driver leave VLAN tags in the frames if the
+// classifier would not see them, and attaches; or undoes all of that and says why. The link is not pinned.
+// restore: MILLRACE_RESTORE_* that an attach which was killed has left switched off.
+Result<Link> load_and_attach(const std::string& port, Ifindex ifindex, const std::string& dir, Mode mode,
+                             uint32_t restore);
+
+// Switches on again what attaching has switched off. Says so when the driver refuses.
+Status restore_tag_offload(const std::string& port, uint32_t restore);
+// MILLRACE_RESTORE_* of the port that is pinned in dir; 0 where nothing is known.
+uint32_t switched_off(const std::string& dir);
+
+}  // namespace millrace::steering
