@@ -54,6 +54,7 @@ def loses_nothing(cases, bench, what, version):
         finally:
             blast.stop()
             host.ip("addr", "del", f"{address}/{32 if version == 4 else 128}", "dev", "lo")
+        bench.probe.forget()
         after = bench.router.settled_counters()
         moved = {k: v - before.get(k, 0) for k, v in after.items() if v != before.get(k, 0)}
         expect(result["sent"] > PPS and result["lost"] == 0, f"{result['lost']} of {result['sent']} lost: {moved}")
