@@ -15,7 +15,8 @@
 namespace millrace::sync {
 namespace {
 
-constexpr time_t answer_seconds = 10;
+constexpr int answer_ms = 10'000;
+constexpr int poll_ms = 50;  // until the end is noticed
 
 uint64_t cpu_ms() {
     timespec t{};
@@ -24,7 +25,8 @@ uint64_t cpu_ms() {
 }
 
 // All of one family. A socket for each dump: what is left of one that failed goes with it.
-Status dump(Family family, std::vector<std::byte>& buffer, std::vector<Exception>& found) {
+Status dump(Family family, std::vector<std::byte>& buffer, std::vector<Exception>& found,
+            const std::atomic<bool>& stop) {
     auto socket = open_route_socket();
     if (!socket) {
         return tl::unexpected(socket.error());
@@ -35,11 +37,17 @@ Status dump(Family family, std::vector<std::byte>& buffer, std::vector<Exception
         return sent;
     }
     Status result;
-    for (bool last = false; !last;) {
+    int silent_ms = 0;
+    for (bool last = false; !last && !stop;) {
         pollfd readable{.fd = fd, .events = POLLIN, .revents = 0};
-        if (poll(&readable, 1, answer_seconds * 1000) == 0) {
-            return fail("no answer", ETIMEDOUT);
+        if (poll(&readable, 1, poll_ms) == 0) {
+            silent_ms += poll_ms;
+            if (silent_ms >= answer_ms) {
+                return fail("no answer", ETIMEDOUT);
+            }
+            continue;
         }
+        silent_ms = 0;
         const Datagram datagram = receive_datagram(fd, buffer);
         if (datagram.what == Received::lost || datagram.what == Received::failed) {
             return fail("answer", datagram.error);
@@ -114,7 +122,7 @@ void ExceptionDump::run() {
         Status all;
         const uint64_t begin = cpu_ms();
         for (const Family family : {Family::ipv4, Family::ipv6}) {
-            if (auto one = dump(family, buffer, found); !one && all) {
+            if (auto one = dump(family, buffer, found, stop_); !one && all) {
                 all = one;
             }
         }

@@ -19,13 +19,16 @@ namespace {
 
 constexpr int receive_buffer = 1 << 20;
 constexpr int messages_per_read = 256;
-constexpr size_t most_hosts = 65536;  // far more than the kernel remembers
-constexpr uint64_t settle_ms = 300;   // from a message to the dump that tells what has become of it
-constexpr uint64_t grace_ms = 200;    // after the end of an exception, until it is looked for
+constexpr size_t most_hosts = 3072;  // of both families: what a classifier has room for beside other prefixes
+constexpr uint64_t settle_ms = 300;  // from a message to the dump that tells what has become of it
+constexpr uint64_t grace_ms = 200;   // after the end of an exception, until it is looked for
 constexpr uint64_t least_rest_ms = 1000;
-constexpr uint64_t rest_for_each = 20;  // a dump may take a twentieth of a core
+constexpr uint64_t rest_for_each = 5;  // a dump may take a fifth of a core, while messages come
 constexpr uint64_t retry_ms = 5000;
-constexpr unsigned looks = 2;  // a dump of IPv6 routes may leave out what is there, when others change
+// A dump of IPv6 routes may leave out what is there, when others change.
+constexpr unsigned looks(Family family) {
+    return family == Family::ipv4 ? 1 : 2;
+}
 
 // From linux/icmp.h, which does not go with netinet/ip_icmp.h.
 constexpr int icmp_filter_option = 1;
@@ -110,8 +113,7 @@ void ExceptionWatch::read(Socket& socket, uint64_t now) {
             uint32_t lost = 0;
             std::memcpy(&lost, CMSG_DATA(c), sizeof(lost));
             if (c->cmsg_type == SO_RXQ_OVFL && std::exchange(socket.lost, lost) != lost) {
-                version_ += lost_ ? 0 : 1;
-                lost_ = lost_while_dumping_ = true;
+                lose(socket.family);
                 look_soon(now);
             }
         }
@@ -126,13 +128,20 @@ void ExceptionWatch::look_soon(uint64_t now) {
     dump_at_ = std::min(dump_at_, std::max(now + settle_ms, rest_until_));
 }
 
+// All of the family is kept, until a dump has told that began after this.
+void ExceptionWatch::lose(Family family) {
+    const size_t f = family == Family::ipv4 ? 0 : 1;
+    version_ += lost_[f] ? 0 : 1;
+    lost_[f] = lost_while_dumping_[f] = true;
+}
+
 void ExceptionWatch::about(const IpAddress& host, uint64_t now) {
     if (hosts_.size() >= most_hosts && !hosts_.contains(host)) {
-        version_ += lost_ ? 0 : 1;
-        lost_ = lost_while_dumping_ = true;
+        lose(host.family);
     } else {
         const auto [at, added] = hosts_.try_emplace(host);
         at->second.unseen = 0;
+        at->second.heard = now;
         if (added) {
             at->second.text = "ICMP about it has come in";
             ++version_;
@@ -149,22 +158,27 @@ void ExceptionWatch::on_readable(uint64_t now) {
 
 void ExceptionWatch::apply(const std::vector<Exception>& exceptions, uint64_t now) {
     known_ = true;
-    lost_ = std::exchange(lost_while_dumping_, false);
+    lost_ = std::exchange(lost_while_dumping_, {});
     ++version_;
     for (auto& [host, kept] : hosts_) {
-        ++kept.unseen;
+        // The kernel acts on a message after the socket has had it.
+        kept.unseen += began_ >= kept.heard + settle_ms ? 1 : 0;
     }
     for (const Exception& e : exceptions) {
         Kept& kept = hosts_[e.host];
-        kept = {.until = now + e.lifetime_ms + grace_ms, .unseen = 0, .text = e.text};
+        kept.until = now + e.lifetime_ms + grace_ms;
+        kept.unseen = 0;
+        kept.text = e.text;
     }
-    std::erase_if(hosts_, [now](const auto& h) { return h.second.unseen >= looks && now >= h.second.until; });
+    std::erase_if(hosts_, [now](const auto& h) {
+        return h.second.unseen >= looks(h.first.family) && now >= h.second.until;
+    });
     uint64_t next = UINT64_MAX;
     for (const auto& [host, kept] : hosts_) {
-        next = std::min(next, kept.unseen > 0 && kept.unseen < looks ? now : kept.until);
+        next = std::min(next, kept.unseen > 0 && kept.unseen < looks(host.family) ? now : kept.until);
     }
     dump_at_ = next == UINT64_MAX ? UINT64_MAX : std::max(next, rest_until_);
-    if (lost_) {
+    if (lost_[0] || lost_[1]) {
         look_soon(now);
     }
 }
@@ -180,11 +194,16 @@ void ExceptionWatch::refresh(uint64_t now) {
             spdlog::warn("what the kernel has learned by ICMP could not be read, again in {} s: {}",
                          retry_ms / 1000, answer->exceptions.error().text());
             dump_at_ = now + retry_ms;
+            // Not knowing must not keep the daemon from starting, nor let anything pass.
+            known_ = true;
+            lose(Family::ipv4);
+            lose(Family::ipv6);
         }
     }
     if (!dumping_ && now >= dump_at_) {
         dumping_ = true;
-        lost_while_dumping_ = false;
+        lost_while_dumping_ = {};
+        began_ = now;
         dump_at_ = UINT64_MAX;
         dump_->request();
     }
@@ -195,12 +214,19 @@ uint64_t ExceptionWatch::next_deadline_ms() const {
 }
 
 std::vector<Keep> ExceptionWatch::keeps() const {
-    if (lost_) {
-        return {
-            {.cause = KeepCause::learned, .text = "ICMP about some hosts has come in, too much to look at"}};
-    }
     std::vector<Keep> keeps;
+    for (const Family family : {Family::ipv4, Family::ipv6}) {
+        if (lost_[family == Family::ipv4 ? 0 : 1]) {
+            keeps.push_back(
+                {.cause = KeepCause::learned,
+                 .family = family,
+                 .text = "what has been learned by ICMP is not known: too many messages, or no answer"});
+        }
+    }
     for (const auto& [host, kept] : hosts_) {
+        if (lost_[host.family == Family::ipv4 ? 0 : 1]) {
+            continue;
+        }
         keeps.push_back({.cause = KeepCause::learned,
                          .prefix = Prefix{host, static_cast<uint8_t>(address_bits(host.family))},
                          .text = kept.text});

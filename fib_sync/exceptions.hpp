@@ -8,6 +8,8 @@
 // on, and a dump of the exceptions a moment later says whether the kernel has believed it, and for how long.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -65,7 +67,7 @@ class ExceptionDump {
     std::mutex mutex_;  // of all that follows
     std::condition_variable wanted_;
     bool begin_ = false;
-    bool stop_ = false;
+    std::atomic<bool> stop_{false};
     std::optional<Answer> answer_;
     WakeFd done_;
     std::thread thread_;
@@ -102,7 +104,8 @@ class ExceptionWatch {
         ~Socket();
     };
     struct Kept {
-        uint64_t until = 0;   // milliseconds
+        uint64_t until = 0;   // milliseconds; as the last dump told
+        uint64_t heard = 0;   // the last message
         unsigned unseen = 0;  // dumps since a message came that have not told it
         std::string text{};
     };
@@ -111,6 +114,7 @@ class ExceptionWatch {
     static Status open_socket(Family family, std::vector<Socket>& sockets);
     void read(Socket& socket, uint64_t now);
     void about(const IpAddress& host, uint64_t now);
+    void lose(Family family);
     void apply(const std::vector<Exception>& exceptions, uint64_t now);
     void look_soon(uint64_t now);
 
@@ -118,9 +122,11 @@ class ExceptionWatch {
     std::unique_ptr<ExceptionDump> dump_;
     std::map<IpAddress, Kept> hosts_;
     bool known_ = false;
-    bool lost_ = false;  // messages that nobody has seen: everything is kept until a dump has told
+    // By family: messages that nobody has seen. Everything is kept until a dump has told.
+    std::array<bool, 2> lost_{};
+    std::array<bool, 2> lost_while_dumping_{};
     bool dumping_ = false;
-    bool lost_while_dumping_ = false;
+    uint64_t began_ = 0;    // the dump under way, or the last one
     uint64_t dump_at_ = 0;  // the next one
     uint64_t rest_until_ = 0;
     uint64_t version_ = 0;

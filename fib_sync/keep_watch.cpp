@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint64_t link_period_ms = 500;  // a sysctl without a notification is followed within a second
 constexpr uint64_t retry_ms = 100;
+constexpr uint64_t learned_period_ms = 100;
 
 uint64_t ms_since(std::chrono::steady_clock::time_point begin) {
     const auto passed = std::chrono::steady_clock::now() - begin;
@@ -33,7 +34,10 @@ void KeepWatch::on_readable(uint64_t now) {
 }
 
 uint64_t KeepWatch::next_deadline_ms() const {
-    const uint64_t links = std::min(links_at_, exceptions_.next_deadline_ms());
+    uint64_t links = std::min(links_at_, exceptions_.next_deadline_ms());
+    if (exceptions_version_ != exceptions_.version()) {
+        links = std::min(links, learned_at_);
+    }
     return stale_ ? std::min(not_before_, links) : links;
 }
 
@@ -84,7 +88,12 @@ void KeepWatch::refresh(uint64_t now, uint64_t resyncs) {
     const bool locals = locals_version_ != mirror_.local_prefixes_version();
     locals_version_ = mirror_.local_prefixes_version();
     exceptions_.refresh(now);
-    const bool learned = std::exchange(exceptions_version_, exceptions_.version()) != exceptions_.version();
+    // Anybody can send what makes them change: that must not cost much.
+    const bool learned = exceptions_version_ != exceptions_.version() && now >= learned_at_;
+    if (learned) {
+        exceptions_version_ = exceptions_.version();
+        learned_at_ = now + learned_period_ms;
+    }
     if (!moved && !everything && !links && !locals && !learned) {
         return;
     }

@@ -48,6 +48,7 @@ class KeepWatch {
     uint64_t links_version_ = 0;
     uint64_t locals_version_ = 0;
     uint64_t exceptions_version_ = 0;
+    uint64_t learned_at_ = 0;  // when they may be told next
     uint64_t resyncs_ = 0;
     uint64_t not_before_ = 0;  // reads rest as long as they take
     uint64_t links_at_ = 0;    // when the links are to be looked at again

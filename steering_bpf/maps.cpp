@@ -30,12 +30,11 @@ Result<Fd> open_map(const std::string& dir, MapId id) {
 }
 
 int replace_keys(int fd, const std::set<MapKey>& wanted) {
-    std::vector<MapKey> old;
+    std::set<MapKey> old;
     MapKey key{};
     const uint8_t* previous = nullptr;
     while (bpf_map_get_next_key(fd, previous, key.data()) == 0) {
-        old.push_back(key);
-        previous = old.back().data();
+        previous = old.insert(key).first->data();
     }
     if (errno != ENOENT) {
         return errno;
@@ -46,7 +45,7 @@ int replace_keys(int fd, const std::set<MapKey>& wanted) {
         }
     }
     for (const MapKey& k : wanted) {
-        if (bpf_map_update_elem(fd, k.data(), &key_present, BPF_ANY) != 0) {
+        if (!old.contains(k) && bpf_map_update_elem(fd, k.data(), &key_present, BPF_ANY) != 0) {
             return errno;
         }
     }

@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <ctime>
 #include <iterator>
-#include <map>
+#include <set>
+#include <string>
 
 namespace millrace::dataplane {
 
@@ -14,7 +15,6 @@ namespace {
 
 constexpr uint64_t ns_per_ms = 1'000'000;
 constexpr uint64_t ns_per_s = 1'000'000'000;
-constexpr size_t lines_of_a_reason = 3;
 
 size_t index_of(Family family) {
     return family == Family::ipv4 ? 0 : 1;
@@ -27,20 +27,26 @@ std::string reason_of(const std::string& port, const Status& status) {
     return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
 }
 
-void say(std::string_view what, std::span<const Keep> now, std::span<const Keep> before) {
-    std::vector<Keep> fresh;
-    std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
-    // Thousands of prefixes may share one reason: a table that is full.
-    std::map<std::string, size_t> of_reason;
-    for (const Keep& k : fresh) {
-        if (++of_reason[k.text] <= lines_of_a_reason) {
-            spdlog::info("{}: {}{}: {}", what, k.port.empty() ? "" : "port " + k.port + ": ", k.what(),
-                         k.text);
+// What the log says of them. Thousands of prefixes may share a reason, and anybody's ICMP can make them come
+// and go: of these there is one line.
+std::set<std::string> lines_of(std::span<const Keep> keeps) {
+    std::set<std::string> lines;
+    for (const Keep& k : keeps) {
+        if (k.prefix && (k.cause == KeepCause::limit || k.cause == KeepCause::learned)) {
+            lines.insert(fmt::format("prefixes that 'millrace show steering' lists: {}",
+                                     k.cause == KeepCause::learned ? "learned by ICMP" : k.text));
+        } else {
+            lines.insert(
+                fmt::format("{}{}: {}", k.port.empty() ? "" : "port " + k.port + ": ", k.what(), k.text));
         }
     }
-    for (const auto& [text, count] : of_reason) {
-        if (count > lines_of_a_reason) {
-            spdlog::info("{}: {} more: {}", what, count - lines_of_a_reason, text);
+    return lines;
+}
+
+void say(std::string_view what, const std::set<std::string>& now, const std::set<std::string>& before) {
+    for (const std::string& line : now) {
+        if (!before.contains(line)) {
+            spdlog::info("{}: {}", what, line);
         }
     }
 }
@@ -197,8 +203,10 @@ void Steering::settle() {
     }
     keeps.insert(keeps.end(), limits.begin(), limits.end());
     std::sort(keeps.begin(), keeps.end());
-    say("left to the kernel", keeps, keeps_);
-    say("no longer left to the kernel", keeps_, keeps);
+    const std::set<std::string> now = lines_of(keeps);
+    const std::set<std::string> before = lines_of(keeps_);
+    say("left to the kernel", now, before);
+    say("no longer left to the kernel", before, now);
     keeps_ = std::move(keeps);
 }
 

@@ -266,12 +266,6 @@ void Tables::commit() {
     for (const AdjacencyId id : std::exchange(unpublished_, {})) {
         publish(id, states_.at(id));
     }
-    if (adjacencies_.roomy()) {
-        adjacency_shortage_.end("next hops");
-    }
-    if (groups_.roomy()) {
-        group_shortage_.end("nexthop groups");
-    }
     for (const Family family : {Family::ipv4, Family::ipv6}) {
         Fib& fib = fib_of(family);
         fib.trie.settle();

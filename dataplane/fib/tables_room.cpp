@@ -94,6 +94,12 @@ void Tables::tell_keeps() {
 }
 
 void Tables::tell_room() {
+    if (adjacencies_.roomy()) {
+        adjacency_shortage_.end("next hops");
+    }
+    if (groups_.roomy()) {
+        group_shortage_.end("nexthop groups");
+    }
     if (take_room_changed()) {
         keeps_for_room_ = keeps_for_room();
         tell_keeps();

@@ -387,6 +387,34 @@ def learned(cases, bench):
             bench.fast(host)
 
 
+def flooded(cases, bench):
+    """Anybody can send ICMP about hosts that the kernel has never heard of."""
+    for v in (V4, V6):
+        with cases.case(f"ICMP about 6,000 hosts slows that family down for a moment, and nothing else, {family(v)}"):
+            own, sender = edge_address("b", v), host_address("b", v)
+            head = bench.edge.mac("b0"), bench.lab.netns["b"].mac("eth0")
+            log = bench.router.log_path.stat().st_size
+            with f.Sender(bench.lab.netns["b"], "eth0") as host_b:
+                for i in range(6000):
+                    if v == V4:
+                        quoted = f.ipv4(own, f"100.64.{i >> 8}.{i & 255}", f.UDP, bytes(8))
+                        body, protocol = f.icmp4(bytes((3, 4, 0, 0, 0, 0, 1, 244)) + quoted), f.ICMP
+                    else:
+                        quoted = f.ipv6(own, f"2001:db8:ff::{i:x}", f.UDP, bytes(8))
+                        body = f.icmp6(sender, own, bytes((2, 0, 0, 0, 0, 0, 5, 20)) + quoted)
+                        protocol = f.ICMP6
+                    host_b.send(f.ethernet(*head, *f.packet(sender, own, protocol, body)))
+            wait_until(lambda: bench.rows("learned") or bench.rows("limit"), "it is noticed", 3)
+            bench.probe.forget()
+            bench.fast(target(1, V4 + V6 - v)[1])
+            wait_until(lambda: not bench.rows("learned") and not bench.rows("limit"), "it is over", 20)
+            bench.fast(target(1, v)[1])
+            with open(bench.router.log_path, "rb") as lines:
+                lines.seek(log)
+                said = lines.read().decode().splitlines()
+            expect(len(said) < 40, f"{len(said)} lines in the log; the last: {said[-3:]}")
+
+
 def said(cases, bench):
     with cases.case("a configured prefix stays kept when a rule for it goes"):
         address = "10.100.5.9"
@@ -438,7 +466,7 @@ def main():
         lab.resolve("a", "b", "c")
         with Probe(lab) as probe:
             bench = Bench(lab, probe)
-            for group in (rules, switches, devices, queues, xfrm, routes, multicast, locals_, limits, learned, said):
+            for group in (rules, switches, devices, queues, xfrm, routes, multicast, locals_, limits, learned, flooded, said):
                 group(cases, bench)
     return cases.finish()
 

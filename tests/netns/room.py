@@ -11,7 +11,7 @@ from lab.star import Probe, StarLab, host_address
 from lab.traffic import Blast
 
 PPS, SECONDS = 60_000, 3  # three times punt.rate
-SMALLEST = 16             # groups and adjacencies
+SMALLEST = 16             # groups
 FEW = "no room for its next hop; raise [sizes] groups and adjacencies"
 FULL = "the IPv{0} FIB is full; raise [sizes] fib{0}_megabytes"
 # Where the traffic goes: behind host b, over a nexthop object of its own, which needs a group of its own.
@@ -27,7 +27,7 @@ def batch(bench, version, verb, lines):
 
 
 def gateways(version):
-    """Routes that take all groups: each over a gateway of its own, which needs an adjacency too."""
+    """Routes that take all groups: each over a gateway of its own."""
     for i in range(2 * SMALLEST):
         prefix, via = ((f"10.98.{i}.0/24", f"10.0.3.{100 + i}") if version == 4 else
                        (f"2001:db8:98:{i:x}::/64", f"2001:db8:0:3::{100 + i:x}"))
@@ -69,6 +69,9 @@ def groups(cases, bench, version):
     prefix, address = TARGET[version]
     with cases.case(f"no group is left: the prefix is the kernel's, and says so, IPv{version}"):
         batch(bench, version, "route add", gateways(version))
+        # Ids that are still read by a worker are given out a moment later; two are reserved.
+        wait_until(lambda: len({g["group"] for g in bench.router.show("nexthops")} - {0, 1}) == SMALLEST - 2,
+                   "all groups are in use", 5)
         bench.ip(version, "nexthop", "add", "id", 7, "via", host_address("b", version), "dev", "b0")
         bench.ip(version, "route", "add", prefix, "nhid", 7)
         wait_until(lambda: (prefix, FEW) in rows(bench), f"{prefix} is shown as kept: {rows(bench)}", 5)
@@ -98,8 +101,9 @@ def fib(cases, bench, version):
                        for what, text in rows(bench))
         wait_until(kept, f"{covers} is shown as kept", 5)
         bench.by_kernel(address)
-        logged = [line for line in bench.router.log_path.read_text().splitlines() if "left to the kernel" in line]
-        expect(len(logged) < 60, f"{len(logged)} lines about it in the log")
+        line = f" left to the kernel: prefixes that 'millrace show steering' lists: {full}"
+        logged = [each for each in bench.router.log_path.read_text().splitlines() if line in each]
+        expect(len(logged) <= 3, f"{len(logged)} lines about it in the log: {logged}")
     loses_nothing(cases, bench, "the FIB is full", version)
     with cases.case(f"the FIB has room again: the prefix is back, IPv{version}"):
         batch(bench, version, "route del", fill(version))
@@ -112,7 +116,7 @@ def main():
     cases = Cases("netns.room")
     with StarLab(build_dir()) as lab:
         lab.start()
-        lab.router.write_config(extra=f"\n[sizes]\ngroups = {SMALLEST}\nadjacencies = {SMALLEST}\n"
+        lab.router.write_config(extra=f"\n[sizes]\ngroups = {SMALLEST}\nadjacencies = 256\n"
                                       "fib4_megabytes = 1\nfib6_megabytes = 1\n")
         lab.start_router()
         lab.resolve("a", "b", "c")

@@ -4,6 +4,7 @@
 import time
 
 from ...cases import expect
+from ...netns import wait_until
 from ..changes_net import Advert, neighbours, router_link_local
 from ..exchange import Difference, forwarded
 from ..table import row
@@ -163,6 +164,8 @@ def revived(lab, v):
         before = lab.twins.ask("sync")[0]["audit_differences"]
         try:
             lab.twins.batch(f"addr del {own}")
+            # The neighbour goes at once; the path, of which nobody tells, with a dump.
+            wait_until(lambda: len(way.row()["via"]) == 1, f"the path over p1 is gone: {way.row()}", 5)
             way.goes(C, fences=others("p1"))
             lab.twins.batch(f"addr add {own}", *again)
             way.shown(B, C, seconds=1)
