@@ -1,30 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // From the tables to the sink: what changed since the last commit, its final state only.
-#include <linux/rtnetlink.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "fib_sync/mirror.hpp"
 
 namespace millrace::sync {
-namespace {
-
-// Neighbours that no unicast packet is forwarded to by a route of its own: link-local gateways serve their
-// own link only (RFC 4291 2.5.6), and the kernel keeps NOARP entries for groups it sends to.
-bool never_a_host_route(const IpAddress& a) {
-    if (a.family == Family::ipv4) {
-        return a.bytes[0] >= 224;
-    }
-    return a.bytes[0] == 0xff || (a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80);
-}
-
-Forwarding punt(Reason reason) {
-    return {.reason = reason, .hops = {}, .glean = {}};
-}
-
-}  // namespace
-
 void Mirror::commit() {
     while (commit_some(SIZE_MAX, false) == Left::more) {
     }
@@ -176,77 +157,6 @@ void Mirror::cover(const Prefix& prefix, PrefixEntry& entry, bool routed, Ifinde
     }
 }
 
-bool Mirror::in_local_prefix(const Prefix& prefix) const {
-    return std::any_of(wide_locals_.begin(), wide_locals_.end(), [&](const Prefix& wide) {
-        return wide.length < prefix.length && wide.contains(prefix.address);
-    });
-}
-
-Mirror::Choice Mirror::choose(const Prefix& prefix, const PrefixEntry& entry, const Route& best) const {
-    if (best.local) {
-        const bool plain = best.type == RTN_LOCAL || best.type == RTN_BROADCAST || best.type == RTN_ANYCAST ||
-                           best.type == RTN_MULTICAST;
-        return Choice{{}, punt(plain && best.tos == 0 ? Reason::punt_local : Reason::punt_unsupported)};
-    }
-    // The kernel looks the local table up first, as a whole: a short prefix there beats a long one here.
-    if (in_local_prefix(prefix)) {
-        return Choice{{}, punt(Reason::punt_local)};
-    }
-    if (best.encapsulation) {
-        return Choice{{}, punt(Reason::punt_encapsulation)};
-    }
-    // Routes by TOS are the kernel's alone; the highest TOS comes first. So are several IPv6 routes of one
-    // metric that are not one multipath route: it looks at preference (RFC 4191), at which router is
-    // reachable, and at an order that changes when a path of the first is deleted (rt6_select). Link-local
-    // prefixes, one for each link, are no transit's.
-    const Route* second = rib_.second(prefix, entry);
-    const bool several = prefix.address.family == Family::ipv6 && second != nullptr &&
-                         second->metric == best.metric && !never_a_host_route(prefix.address);
-    // Below a prefix with a route by source the kernel has a tree of sources, and where none of them fits, it
-    // goes on to a wider prefix, not to the plain route (fib6_node_lookup_1).
-    const bool by_source = rib_.by_source(prefix, entry);
-    if (best.tos != 0 || best.unsupported || several || by_source || rib_.untold(prefix, entry) ||
-        may_have_ended(prefix, best)) {
-        return Choice{{}, punt(Reason::punt_unsupported)};
-    }
-    const bool unicast = best.type == RTN_UNICAST;
-    if (best.nexthop != NexthopId{} && (unicast || best.type == RTN_BLACKHOLE)) {
-        return Choice{best.nexthop, nexthops_.resolve(best.nexthop, links_)};
-    }
-    if (unicast) {
-        const Forwarding content = resolve_paths(best.paths, links_);
-        // A host connected by a route of its own: the far end of a point-to-point address, for one.
-        const auto host = prefix.is_host() ? choose_neighbour(prefix.address, content.glean) : std::nullopt;
-        return host ? *host : Choice{{}, content};
-    }
-    switch (best.type) {
-        case RTN_BLACKHOLE:
-            return Choice{{}, punt(Reason::drop_blackhole)};
-        case RTN_UNREACHABLE:
-        case RTN_PROHIBIT:
-            return Choice{{}, punt(Reason::punt_unreachable)};
-        default:
-            return Choice{{}, punt(Reason::punt_unsupported)};
-    }
-}
-
-std::optional<Mirror::Choice> Mirror::choose_host(const IpAddress& address) const {
-    if (never_a_host_route(address)) {
-        return std::nullopt;
-    }
-    const auto cover = rib_.longest_match(address);
-    return cover ? choose_neighbour(address, rib_.glean(*cover)) : std::nullopt;
-}
-
-// glean: of the prefix that the address is in; none = it is not connected.
-std::optional<Mirror::Choice> Mirror::choose_neighbour(const IpAddress& address, Ifindex glean) const {
-    const Neighbor* neighbour = glean == Ifindex{} ? nullptr : neighbours_.find({address, glean});
-    if (neighbour == nullptr || !neighbour->usable()) {
-        return std::nullopt;
-    }
-    return Choice{{}, Forwarding{Reason::forwarded, {Hop{glean, address, 1}}, {}, true}};
-}
-
 Groups::Group& Mirror::group_of(const Choice& choice) {
     return choice.nexthop != NexthopId{} ? groups_.of_nexthop(choice.nexthop, choice.content)
                                          : groups_.with_content(choice.content);
@@ -318,77 +228,6 @@ void Mirror::set_group(const Prefix& prefix, PrefixEntry& entry, Groups::Handle 
         groups_.release(groups_.at(entry.group), prefix.address.family);
     }
     entry.group = group;
-}
-
-void Mirror::note_limited(const Prefix& prefix, const Route* best) {
-    if (best == nullptr || !best->limited || best->local) {
-        if (!limited_.empty()) {
-            limited_.erase(prefix);
-        }
-    } else if (limited_.size() < limited_most) {
-        limited_.try_emplace(prefix);
-    }
-}
-
-bool Mirror::may_have_ended(const Prefix& prefix, const Route& best) const {
-    if (!best.limited) {
-        return false;
-    }
-    const auto found = limited_.find(prefix);
-    return found == limited_.end() || found->second.until == 0 || found->second.stale;
-}
-
-void Mirror::trust(const Prefix& prefix, uint64_t until) {
-    Limited& limited = limited_.at(prefix);
-    if (limited.until == 0 || limited.stale) {
-        mark(prefix, *rib_.find(prefix));
-        uncommitted_ = true;
-    }
-    limited.until = until;
-    limited.stale = false;
-}
-
-void Mirror::no_end(const Prefix& prefix) {
-    PrefixEntry& entry = *rib_.find(prefix);
-    rib_.set_limited(prefix, entry, false);
-    mark(prefix, entry);
-    uncommitted_ = true;
-}
-
-void Mirror::may_end(const Prefix& prefix) {
-    PrefixEntry* entry = rib_.find(prefix);
-    const Route* best = entry == nullptr ? nullptr : rib_.best(prefix, *entry);
-    // Of routes by nexthop objects the kernel does not tell the prefix right.
-    if (best != nullptr && !best->limited && best->nexthop == NexthopId{}) {
-        rib_.set_limited(prefix, *entry, true);
-        mark(prefix, *entry);
-        uncommitted_ = true;
-    }
-}
-
-// Outside of a commit, since it can't wait for the end of a dump; to punt is right at any time.
-void Mirror::let_end(const Prefix& prefix) {
-    limited_.at(prefix).until = 0;
-    PrefixEntry* entry = rib_.find(prefix);
-    if (entry == nullptr || entry->group == Groups::Handle{}) {
-        return;
-    }
-    set_group(prefix, *entry, groups_.with_content(punt(Reason::punt_unsupported)).handle);
-    const Ifindex glean = rib_.glean(prefix);
-    if (glean == Ifindex{}) {
-        return;
-    }
-    rib_.set_glean(prefix, *entry, {});
-    neighbours_.within(prefix, [&](const NeighborKey& key, const Neighbor&) {
-        const Prefix host = Prefix::make(key.address, address_bits(key.address.family));
-        PrefixEntry* below = rib_.find(host);
-        if (key.ifindex == glean && below != nullptr && !below->has_route()) {
-            set_group(host, *below, {});
-            host_marks_.insert(key.address);
-            uncommitted_ = true;
-        }
-    });
-    sink_.commit();
 }
 
 void Mirror::restate(const Prefix& prefix) {

@@ -8,6 +8,15 @@ from .cases import expect
 from .netns import wait_until
 
 
+def target(n, version):
+    """(prefix, an address in it)"""
+    return (f"10.100.{n}.0/24", f"10.100.{n}.9") if version == 4 else (f"2001:db8:{n}::/48", f"2001:db8:{n}::9")
+
+
+def family(version):
+    return f"IPv{version}"
+
+
 class Bench:
     def __init__(self, lab, probe):
         self.lab, self.probe, self.router, self.edge = lab, probe, lab.router, lab.edge
