@@ -242,11 +242,10 @@ Rib::Change Rib::add_ipv4(Routes& routes, size_t first, size_t last, const Route
         // Replayed over a dump that is newer, the first of several may not be the one that was replaced; and
         // one of the others may be, brought back by an older message.
         const bool ambiguous = last - first > 1;
-        if (twin == first) {
-            return {.changed = refresh(routes[first], route), .ambiguous = ambiguous};
-        }
+        // The kernel replaces none by a route that it has (fib_table_insert). It says so of each route by a
+        // nexthop object that was replaced, wherever it stands.
         if (twin < last) {
-            erase(routes, twin);
+            return {.changed = refresh(routes[twin], route), .ambiguous = ambiguous};
         }
         assign(routes[first], route);
         return {.changed = true, .replaced = true, .ambiguous = ambiguous};

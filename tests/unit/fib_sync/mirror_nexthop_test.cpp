@@ -35,6 +35,18 @@ TEST(MirrorNexthop, ReplaceUnderManyPrefixesIsAFewCalls) {
     EXPECT_EQ(m.sink.call_count, 0U);
 }
 
+// With nexthop_compat_mode=1 the kernel announces each route by an object that was replaced as a replace.
+TEST(MirrorNexthop, AReplacedObjectLeavesItsRoutesWhereTheyStand) {
+    Mirrored m;
+    m.apply({object(5, via("192.0.2.1", e0)), route("10.0.0.0/8", {via("192.0.2.2", e0)}, 20),
+             appending(by_id("10.0.0.0/8", 5, 20))});
+    const std::string before = m.sink.outcome("10.0.0.0/8");
+    m.apply({object(5, via("192.0.2.3", e1)), replacing(by_id("10.0.0.0/8", 5, 20))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), before) << "the first one counts";
+    m.apply({removed(route("10.0.0.0/8", {via("192.0.2.2", e0)}, 20))});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 11:punt_no_neighbour*1");
+}
+
 // What the sink has no room for is the kernel's, until it has.
 TEST(MirrorNexthop, PrefixesWithoutAGroupComeBackWhenThereIsRoom) {
     Mirrored m;
