@@ -9,8 +9,8 @@ namespace millrace::dataplane {
 
 namespace {
 
-Result<AfXdpPort> open_port(const Config& config, PortConfig port, rte_mempool* pool) {
-    port.queues = queues_to_serve(port);
+Result<AfXdpPort> open_port(const Config& config, PortConfig port, uint16_t queues, rte_mempool* pool) {
+    port.queues = queues;
     auto opened = AfXdpPort::open(port, pool, config.sizes.ring);
     if (opened) {
         spdlog::info("port {}: {} queue(s), {} sockets", port.name, port.queues,
@@ -37,7 +37,11 @@ OpenPorts open_ports(const Config& config, std::vector<std::string> problems, rt
             }
         }
         if (problem.empty()) {
-            if (auto opened = open_port(config, config.ports[p], pool); opened) {
+            const uint16_t queues = queues_to_serve(config.ports[p]);
+            if (queues < config.workers.cores.size()) {
+                // Fewer than when the port was looked at.
+                problem = too_few_queues(name, queues, config.workers.cores.size());
+            } else if (auto opened = open_port(config, config.ports[p], queues, pool); opened) {
                 all.ports.push_back(std::move(*opened));
                 all.taps.push_back(std::move(tap));
                 continue;
