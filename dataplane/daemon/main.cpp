@@ -163,6 +163,9 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
         return tl::unexpected(workers.error());
     }
 
+    if (std::none_of(open.refused.begin(), open.refused.end(), [](bool refused) { return refused; })) {
+        self.restarts().none_is_refused();
+    }
     PortStates states(open, steering, **tables);
     const auto keeper = PortKeeper::start(kept_ports(config, open, **punter, steering),
                                           config.steering.pin_root, config.workers.cores.size());
@@ -239,10 +242,17 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
                   sd_notify(0, "WATCHDOG=1");
               }
               const uint64_t now = sync::FibSync::now_ms();
-              const std::string* port = states.to_be_opened(self.restarts().counted(now) <= Restarts::free);
-              if (enabled && port != nullptr && self.restarts().next_ms(now) <= now) {
+              if (!enabled || self.restarts().next_ms(now) > now) {
+                  return;
+              }
+              const std::string* port = states.to_be_opened(false);
+              const bool for_refused = port == nullptr && self.restarts().next_for_refused_ms(now) <= now;
+              if (for_refused) {
+                  port = states.to_be_opened(true);
+              }
+              if (port != nullptr) {
                   spdlog::info("port {} can be opened: millraced starts again", *port);
-                  self.start_again();
+                  self.start_again(for_refused);
                   (*loop)->stop();
               }
           }))}) {
@@ -277,7 +287,7 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     }
     if (again) {
         // Neighbours stay managed: the next life knows its own by their protocol number.
-        self.restarts().count(sync::FibSync::now_ms());
+        self.restarts().count(sync::FibSync::now_ms(), self.for_refused());
     } else {
         (*sync)->give_back_neighbours();
     }
