@@ -2,6 +2,7 @@
 #include "dataplane/daemon/open_ports.hpp"
 
 #include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
 
 #include "dataplane/daemon/preflight.hpp"
 
@@ -27,6 +28,7 @@ OpenPorts open_ports(const Config& config, std::vector<std::string> problems, rt
     all.refused.resize(config.ports.size());
     for (size_t p = 0; p < config.ports.size(); ++p) {
         const std::string& name = config.ports[p].name;
+        sd_notify(0, "WATCHDOG=1");  // each port may wait for whoever holds the network configuration
         std::string& problem = all.problems[p];
         std::optional<Tap> tap;
         if (problem.empty()) {
