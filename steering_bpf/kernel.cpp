@@ -19,6 +19,9 @@ namespace millrace::steering {
 // Over netlink: asked for a missing netdev by ioctl, as if_nametoindex() does, the kernel looks for a module
 // of that name, with a process of its own each time.
 Result<Ifindex> netdev_index(const std::string& name) {
+    if (name.size() >= IFNAMSIZ) {
+        return fail(fmt::format("netdev {}: no netdev can have this name", name), ENODEV);
+    }
     struct {
         nlmsghdr header{};
         ifinfomsg link{};

@@ -127,16 +127,16 @@ std::string PortKeeper::keep_tap(size_t port) {
     if (round_ < care.next_round) {
         return text;
     }
-    // Somebody may undo each repair at once: less and less often, until all is well for some minutes.
-    care.repaired = round_ > care.next_round + 2 * longest_tap_pause ? 1 : care.repaired + 1;
-    const unsigned doubled = std::max(care.repaired, free_repairs) - free_repairs;
-    care.next_round = round_ + std::min(1U << std::min(doubled, 16U), longest_tap_pause);
     const bool set_up = *fault == TapFault::down && tap.set_up().has_value();
     if (!set_up) {
         if (const Status made = tap.make_again(); !made) {
             return fmt::format("{}: {}", text, made.error().text());
         }
     }
+    // Somebody may undo each repair at once: less and less often, until all is well for some minutes.
+    care.repaired = round_ > care.next_round + 2 * longest_tap_pause ? 1 : care.repaired + 1;
+    const unsigned doubled = std::max(care.repaired, free_repairs) - free_repairs;
+    care.next_round = round_ + std::min(1U << std::min(doubled, 16U), longest_tap_pause);
     if (care.told != *fault || round_ >= care.next_word) {
         spdlog::warn("port {}: {}; it was {} again", kept.config.name, text, set_up ? "set up" : "made");
         care.told = *fault;
