@@ -95,9 +95,8 @@ Result<AttachReport> attach_at(const std::string& port, const std::string& dir, 
                         -error);
         }
     }
-    if (auto removed = remove_pins(dir); !removed) {
-        return tl::unexpected(removed.error());
-    }
+    struct stat folder {};
+    const bool folder_stays = stat(dir.c_str(), &folder) == 0;
     auto link = load_and_attach(port, *ifindex, dir, options.mode, restore);
     if (!link) {
         return tl::unexpected(link.error());
@@ -105,10 +104,8 @@ Result<AttachReport> attach_at(const std::string& port, const std::string& dir, 
     const std::string path = dir + "/" MILLRACE_PIN_LINK;
     if (bpf_obj_pin(link->fd.get(), path.c_str()) != 0) {
         const int error = errno;
-        const uint32_t off = switched_off(dir);
         link->fd = Fd();
-        static_cast<void>(remove_pins(dir));
-        static_cast<void>(restore_tag_offload(port, off));
+        undo_pins(port, dir, folder_stays);
         return fail(fmt::format("{}: cannot pin", path), error);
     }
     auto program_now = xdp_program(port, *ifindex);
@@ -144,12 +141,8 @@ Result<AttachReport> attach_again(const std::string& port, const AttachOptions& 
     if (auto taken = take_pins(port, options.pin_root, *dir, lock); !taken) {
         return tl::unexpected(taken.error());
     }
-    auto done = attach_at(port, *dir, options, Elsewhere::give_up);
-    if (!done) {
-        // What the operator wants outlasts a netdev that can't have it: the folder alone says so.
-        mkdir(dir->c_str(), 0700);
-    }
-    return done;
+    // What the operator wants outlasts a netdev that can't have it: the folder alone says so.
+    return attach_at(port, *dir, options, Elsewhere::give_up);
 }
 
 bool has_pins(const std::string& port, const std::string& pin_root) {
@@ -185,10 +178,10 @@ Status detach(const std::string& port, const std::string& pin_root) {
             return fail(fmt::format("port {}: cannot detach", port), -error);
         }
     }
-    if (auto removed = remove_pins(*dir); !removed) {
-        return removed;
-    }
-    return restore_tag_offload(port, restore);
+    // Before the pins go: whoever is killed in between can be asked again.
+    const Status restored = restore_tag_offload(port, restore);
+    const Status removed = remove_pins(*dir);
+    return removed ? restored : removed;
 }
 
 }  // namespace millrace::steering

@@ -32,8 +32,9 @@ struct AttachReport {
     bool already_attached = false;  // nothing was changed
 };
 
-// Loads the classifier, pins its maps, attaches it and pins the link; or changes nothing and says why. A
-// port that has our link already is left as it is. Pins of a deleted netdev of the same name are replaced.
+// Loads the classifier, pins its maps, attaches it and pins the link; or undoes what it has done and says
+// why: only what a deleted netdev or an attach that was killed has left may be gone then, but for the folder.
+// A port that has our link already is left as it is. Pins of a deleted netdev of the same name are replaced.
 // Errors: no such netdev, a program of somebody else on it, the pin root not on a bpf filesystem, refused by
 // driver or kernel.
 Result<AttachReport> attach(const std::string& port, const AttachOptions& options = {});
@@ -48,6 +49,10 @@ bool has_pins(const std::string& port, const std::string& pin_root);
 // Id of the classifier's program that the port runs. Error: it runs none of ours.
 Result<uint32_t> attached_program(const std::string& port, const std::string& pin_root);
 
+// The netdev with a name, or another name (altname), in the calling thread's network namespace. Looks for no
+// module when there is none; waits for whoever holds the kernel's network configuration (RTNL). Error:
+// ENODEV, or why nothing is known.
+Result<Ifindex> netdev_index(const std::string& name);
 // The netdev that is called so. Error: none is, or the name is only another one (altname) of it.
 Result<Ifindex> find_netdev(const std::string& port);
 

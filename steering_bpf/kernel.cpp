@@ -4,7 +4,10 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
@@ -13,19 +16,56 @@
 
 namespace millrace::steering {
 
+// Over netlink: asked for a missing netdev by ioctl, as if_nametoindex() does, the kernel looks for a module
+// of that name, with a process of its own each time.
+Result<Ifindex> netdev_index(const std::string& name) {
+    if (name.size() >= IFNAMSIZ) {
+        return fail(fmt::format("netdev {}: no netdev can have this name", name), ENODEV);
+    }
+    struct {
+        nlmsghdr header{};
+        ifinfomsg link{};
+        nlattr name_head{};
+        std::array<char, IFNAMSIZ> name{};
+    } request;
+    request.header.nlmsg_len = sizeof(request);
+    request.header.nlmsg_type = RTM_GETLINK;
+    request.header.nlmsg_flags = NLM_F_REQUEST;
+    request.name_head = {.nla_len = sizeof(nlattr) + IFNAMSIZ, .nla_type = IFLA_IFNAME};
+    name.copy(request.name.data(), IFNAMSIZ - 1);
+    const Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    struct {
+        nlmsghdr header{};
+        union {
+            nlmsgerr error{};
+            ifinfomsg link;
+        };
+    } answer;
+    if (!socket || send(socket.get(), &request, sizeof(request), 0) < 0 ||
+        recv(socket.get(), &answer, sizeof(answer), 0) < 0) {  // the rest of a long answer is of no interest
+        return fail(fmt::format("netdev {}: cannot be looked up", name), errno);
+    }
+    if (answer.header.nlmsg_type == NLMSG_ERROR) {
+        return fail(fmt::format("netdev {}: cannot be looked up", name), -answer.error.error);
+    }
+    return Ifindex{static_cast<uint32_t>(answer.link.ifi_index)};
+}
+
 // The kernel takes an altname for a netdev's name, but tells only its name: a port must be called what the
 // kernel's messages call it.
 Result<Ifindex> find_netdev(const std::string& port) {
-    const unsigned index = if_nametoindex(port.c_str());
-    if (index == 0) {
-        return fail(fmt::format("port {}: no such netdev; 'ip link' lists them", port));
+    const auto found = netdev_index(port);
+    if (!found) {
+        return found.error().code == ENODEV
+                   ? fail(fmt::format("port {}: no such netdev; 'ip link' lists them", port))
+                   : tl::unexpected(found.error());
     }
     std::array<char, IF_NAMESIZE> name{};
-    if (if_indextoname(index, name.data()) != nullptr && port != name.data()) {
+    if (if_indextoname(raw(*found), name.data()) != nullptr && port != name.data()) {
         return fail(fmt::format("port {}: that is another name (altname) of {}; use '{}'", port, name.data(),
                                 name.data()));
     }
-    return Ifindex{index};
+    return *found;
 }
 
 Result<std::optional<XdpProgram>> xdp_program(const std::string& port, Ifindex ifindex) {
@@ -81,7 +121,7 @@ Result<PinnedLink> pinned_link(const std::string& path, const std::string& port)
         return link;
     }
     link.state = PinnedLink::State::elsewhere;
-    if (if_nametoindex(port.c_str()) != raw(link.ifindex)) {
+    if (netdev_index(port).value_or(Ifindex{}) != link.ifindex) {
         return link;
     }
     // Another namespace may use the same index: the program on the port decides.

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <memory>
@@ -40,15 +41,15 @@ constexpr Build builds[] = {{MILLRACE_SEES_TAKERS | MILLRACE_SEES_TAGS, classifi
                             {MILLRACE_SEES_TAKERS, classifier_takers::elf_bytes},
                             {0, classifier::elf_bytes}};
 
-// Removes what was pinned and switches on what was switched off, unless all went well.
+// Removes what was pinned and switches on what was switched off, unless all went well. A folder that was
+// there before stays.
 class Undo {
   public:
-    Undo(std::string port, std::string dir) : port_(std::move(port)), dir_(std::move(dir)) {}
+    Undo(std::string port, std::string dir, bool folder_stays)
+        : port_(std::move(port)), dir_(std::move(dir)), folder_stays_(folder_stays) {}
     ~Undo() {
         if (!dir_.empty()) {
-            const uint32_t restore = switched_off(dir_);
-            static_cast<void>(remove_pins(dir_));
-            static_cast<void>(restore_tag_offload(port_, restore));
+            undo_pins(port_, dir_, folder_stays_);
         }
     }
     Undo(const Undo&) = delete;
@@ -58,6 +59,7 @@ class Undo {
   private:
     std::string port_;
     std::string dir_;
+    bool folder_stays_;
 };
 
 bpf_program* program_of(const Object& object) {
@@ -96,14 +98,36 @@ Result<Object> load_best(const std::string& port, Ifindex ifindex, Mode mode, ui
     return object;
 }
 
-Status pin_maps(const Object& object, const std::string& dir) {
-    if (mkdir(dir.c_str(), 0700) != 0) {
+// What an attach that is killed has switched off is known at any moment: by the old map, or by the new one.
+Status write_state(int map, const std::string& port, millrace_port_state state) {
+    return bpf_map_update_elem(map, &first_key, &state, BPF_ANY) == 0
+               ? Status{}
+               : fail(fmt::format("port {}: " MILLRACE_MAP_STATE ": cannot write", port), errno);
+}
+
+// Over those of a netdev that is gone, or of an attach that was killed.
+Status pin_maps(const Object& object, const std::string& port, const std::string& dir, uint32_t restore) {
+    if (mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) {
         return fail(fmt::format("{}: cannot make it", dir), errno);
+    }
+    // Without a link the old state speaks of the netdev that the port has now.
+    if (const auto old = open_map(dir, MapId::state)) {
+        if (auto written = write_state(old->get(), port, {.sees = 0, .restore = restore}); !written) {
+            return written;
+        }
+    }
+    const std::string link = dir + "/" MILLRACE_PIN_LINK;
+    if (unlink(link.c_str()) != 0 && errno != ENOENT) {
+        return fail(fmt::format("{}: cannot remove", link), errno);
+    }
+    const int state = bpf_object__find_map_fd_by_name(object.get(), MILLRACE_MAP_STATE);
+    if (auto written = write_state(state, port, {.sees = 0, .restore = restore}); !written) {
+        return written;
     }
     for (const MapSpec& map : map_specs) {
         const std::string path = fmt::format("{}/{}", dir, map.name);
-        if (bpf_obj_pin(bpf_object__find_map_fd_by_name(object.get(), map.name), path.c_str()) != 0) {
-            return fail(fmt::format("{}: cannot pin", path), errno);
+        if (auto pinned = pin_over(bpf_object__find_map_fd_by_name(object.get(), map.name), path); !pinned) {
+            return pinned;
         }
     }
     return {};
@@ -116,8 +140,8 @@ Status keep_tags_in(const std::string& port, const Object& object, uint32_t sees
     const uint32_t off = offload && (sees & MILLRACE_SEES_TAGS) == 0 ? offload->on & offload->changeable : 0;
     state.restore |= off;
     const int map = bpf_object__find_map_fd_by_name(object.get(), MILLRACE_MAP_STATE);
-    if (bpf_map_update_elem(map, &first_key, &state, BPF_ANY) != 0) {
-        return fail(fmt::format("port {}: " MILLRACE_MAP_STATE ": cannot write", port), errno);
+    if (auto written = write_state(map, port, state); !written) {
+        return written;
     }
     if (off != 0 && !switch_tag_offload(port, off, false)) {
         // Not a reason to refuse: the daemon looks at what is in force.
@@ -140,8 +164,9 @@ tl::expected<Link, Refusal> attach_in(const std::string& port, Ifindex ifindex, 
     if (!object) {
         return refuse(object.error());
     }
-    Undo undo(port, dir);
-    if (auto maps = pin_maps(*object, dir); !maps) {
+    struct stat folder {};
+    Undo undo(port, dir, stat(dir.c_str(), &folder) == 0);
+    if (auto maps = pin_maps(*object, port, dir, restore); !maps) {
         return refuse(maps.error());
     }
     if (auto kept = keep_tags_in(port, *object, sees, restore); !kept) {
@@ -174,6 +199,11 @@ Result<Link> load_and_attach(const std::string& port, Ifindex ifindex, const std
         return tl::unexpected(link.error().error);
     }
     return std::move(*link);
+}
+
+void undo_pins(const std::string& port, const std::string& dir, bool folder_stays) {
+    static_cast<void>(restore_tag_offload(port, switched_off(dir)));
+    static_cast<void>(folder_stays ? unpin(dir) : remove_pins(dir));
 }
 
 Status restore_tag_offload(const std::string& port, uint32_t restore) {

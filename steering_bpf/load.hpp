@@ -18,12 +18,16 @@ struct Link {
     Mode mode = Mode::native;
 };
 
-// Loads, pins the maps in dir, which is not there yet, makes the driver leave VLAN tags in the frames if the
-// classifier would not see them, and attaches; or undoes all of that and says why. The link is not pinned.
-// restore: MILLRACE_RESTORE_* that an attach which was killed has left switched off.
+// Loads, pins the maps in dir over what is pinned there, removes a link's pin, makes the driver leave VLAN
+// tags in the frames if the classifier would not see them, and attaches; or undoes all of that and says why.
+// The link is not pinned. A load that fails changes nothing; a folder that was there stays. restore:
+// MILLRACE_RESTORE_* that an attach which was killed has left switched off.
 Result<Link> load_and_attach(const std::string& port, Ifindex ifindex, const std::string& dir, Mode mode,
                              uint32_t restore);
 
+// Switches on again what the port that is pinned in dir has switched off, and removes its pins: all, or all
+// but the folder.
+void undo_pins(const std::string& port, const std::string& dir, bool folder_stays);
 // Switches on again what attaching has switched off. Says so when the driver refuses.
 Status restore_tag_offload(const std::string& port, uint32_t restore);
 // MILLRACE_RESTORE_* of the port that is pinned in dir; 0 where nothing is known.

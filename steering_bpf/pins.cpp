@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "steering_bpf/pins.hpp"
 
+#include <bpf/bpf.h>
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <linux/magic.h>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 
 #include "millrace/abi.h"
@@ -23,6 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* fresh = "_new";  // behind a pin's name, until it takes its place
 constexpr const char* standard_bpffs = "/sys/fs/bpf";
 
 bool on_bpffs(const fs::path& path) {
@@ -125,16 +128,36 @@ Result<Fd> lock_pin_root(const std::string& pin_root) {
     return lock;
 }
 
-Status remove_pins(const std::string& dir) {
+Status pin_over(int fd, const std::string& path) {
+    const std::string aside = path + fresh;
+    if (unlink(aside.c_str()) != 0 && errno != ENOENT) {
+        return fail(fmt::format("{}: cannot remove", aside), errno);
+    }
+    if (bpf_obj_pin(fd, aside.c_str()) != 0 || rename(aside.c_str(), path.c_str()) != 0) {
+        return fail(fmt::format("{}: cannot pin", path), errno);
+    }
+    return {};
+}
+
+Status unpin(const std::string& dir) {
     std::vector<std::string_view> names = {MILLRACE_PIN_LINK};
     for (const MapSpec& map : map_specs) {
         names.push_back(map.name);
     }
     for (const std::string_view name : names) {
-        const std::string path = fmt::format("{}/{}", dir, name);
-        if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-            return fail(fmt::format("{}: cannot remove", path), errno);
+        for (const char* behind : {"", fresh}) {
+            const std::string path = fmt::format("{}/{}{}", dir, name, behind);
+            if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+                return fail(fmt::format("{}: cannot remove", path), errno);
+            }
         }
+    }
+    return {};
+}
+
+Status remove_pins(const std::string& dir) {
+    if (auto removed = unpin(dir); !removed) {
+        return removed;
     }
     if (rmdir(dir.c_str()) != 0 && errno != ENOENT) {
         return fail(fmt::format("{}: cannot remove", dir), errno);

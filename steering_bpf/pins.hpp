@@ -20,7 +20,11 @@ Result<std::vector<std::string>> pinned_ports(const std::string& pin_root);
 Status prepare_pin_root(const std::string& pin_root);
 // One attaches or detaches below the root at a time, whatever the process; waits. The root is there.
 Result<Fd> lock_pin_root(const std::string& pin_root);
-// Removes what we pin in dir, and dir. Nothing there is no error.
+// What is pinned takes the place of what path has, at once: whoever is killed leaves the one or the other.
+Status pin_over(int fd, const std::string& path);
+// Removes what we pin in dir. Nothing there is no error.
+Status unpin(const std::string& dir);
+// And dir.
 Status remove_pins(const std::string& dir);
 
 }  // namespace millrace::steering

@@ -46,6 +46,14 @@ struct Options {
     bool debug_hooks = false;
 };
 
+// Tells the watchdog that what was declared after it has ended.
+struct Ended {
+    Ended() = default;
+    ~Ended() { sd_notify(0, "WATCHDOG=1"); }
+    Ended(const Ended&) = delete;
+    Ended& operator=(const Ended&) = delete;
+};
+
 int fatal(const Error& error) {
     fmt::print(stderr, "millraced: {}\n", error.text());
     return 1;
@@ -89,7 +97,35 @@ std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& 
     return kept;
 }
 
-Status serve(const Config& config, bool debug_hooks, Self& self) {
+// Can the next life read it? Asked at most once a second, and told once.
+class ConfigCheck {
+  public:
+    explicit ConfigCheck(const std::string& path) : path_(path) {}
+    [[nodiscard]] bool good(uint64_t now_ms) {
+        if (now_ms < next_ms_) {
+            return false;
+        }
+        const auto config = load_config(path_);
+        if (config) {
+            return true;
+        }
+        next_ms_ = now_ms + 1000;
+        if (std::string text = config.error().text(); text != told_) {
+            spdlog::warn("millraced does not start again for a port with this configuration: {}", text);
+            told_ = std::move(text);
+        }
+        return false;
+    }
+
+  private:
+    const std::string& path_;
+    uint64_t next_ms_ = 0;
+    std::string told_;
+};
+
+Status serve(const Config& config, const Options& options, Self& self) {
+    const bool debug_hooks = options.debug_hooks;
+    ConfigCheck next_config(options.config);
     auto loop = EventLoop::create();
     if (!loop) {
         return tl::unexpected(loop.error());
@@ -145,6 +181,7 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     if (!pool) {
         return tl::unexpected(pool.error());
     }
+    const Ended ports_ended;
     OpenPorts open = open_ports(config, std::move(*problems), pool->get());
     if (std::none_of(open.problems.begin(), open.problems.end(), is_open)) {
         return fail(open.problems.front());
@@ -158,12 +195,17 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     if (!punter) {
         return tl::unexpected(punter.error());
     }
+    const Ended workers_ended;
     const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings());
     if (!workers) {
         return tl::unexpected(workers.error());
     }
 
+    if (std::none_of(open.refused.begin(), open.refused.end(), [](bool refused) { return refused; })) {
+        self.restarts().none_is_refused();
+    }
     PortStates states(open, steering, **tables);
+    const Ended keeper_ended;
     const auto keeper = PortKeeper::start(kept_ports(config, open, **punter, steering),
                                           config.steering.pin_root, config.workers.cores.size());
     (*tables)->observe(
@@ -178,6 +220,7 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     sync::FibSync::Options sync_options;
     sync_options.receive_buffer = config.sync.receive_buffer;
     sync_options.audit.cpu_share = config.audit.cpu_percent / 100;
+    const Ended sync_ended;
     const auto sync = sync::FibSync::create(**tables, names, sync_options);
     if (!sync) {
         return tl::unexpected(sync.error());
@@ -239,10 +282,17 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
                   sd_notify(0, "WATCHDOG=1");
               }
               const uint64_t now = sync::FibSync::now_ms();
-              const std::string* port = states.to_be_opened(self.restarts().counted(now) <= Restarts::free);
-              if (enabled && port != nullptr && self.restarts().next_ms(now) <= now) {
+              if (!enabled || self.restarts().next_ms(now) > now) {
+                  return;
+              }
+              const std::string* port = states.to_be_opened(false);
+              const bool for_refused = port == nullptr && self.restarts().next_for_refused_ms(now) <= now;
+              if (for_refused) {
+                  port = states.to_be_opened(true);
+              }
+              if (port != nullptr && next_config.good(now)) {
                   spdlog::info("port {} can be opened: millraced starts again", *port);
-                  self.start_again();
+                  self.start_again(for_refused);
                   (*loop)->stop();
               }
           }))}) {
@@ -277,7 +327,7 @@ Status serve(const Config& config, bool debug_hooks, Self& self) {
     }
     if (again) {
         // Neighbours stay managed: the next life knows its own by their protocol number.
-        self.restarts().count(sync::FibSync::now_ms());
+        self.restarts().count(sync::FibSync::now_ms(), self.for_refused());
     } else {
         (*sync)->give_back_neighbours();
     }
@@ -327,7 +377,7 @@ int main(int argc, char** argv) {
                    config->workers.cores.size());
         return 0;
     }
-    if (const Status served = serve(*config, options.debug_hooks, self); !served) {
+    if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());
     }
     return self.starts_again() ? fatal(self.exec_again()) : 0;

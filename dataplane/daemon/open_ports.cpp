@@ -2,6 +2,7 @@
 #include "dataplane/daemon/open_ports.hpp"
 
 #include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
 
 #include "dataplane/daemon/preflight.hpp"
 
@@ -9,8 +10,8 @@ namespace millrace::dataplane {
 
 namespace {
 
-Result<AfXdpPort> open_port(const Config& config, PortConfig port, rte_mempool* pool) {
-    port.queues = queues_to_serve(port);
+Result<AfXdpPort> open_port(const Config& config, PortConfig port, uint16_t queues, rte_mempool* pool) {
+    port.queues = queues;
     auto opened = AfXdpPort::open(port, pool, config.sizes.ring);
     if (opened) {
         spdlog::info("port {}: {} queue(s), {} sockets", port.name, port.queues,
@@ -27,6 +28,7 @@ OpenPorts open_ports(const Config& config, std::vector<std::string> problems, rt
     all.refused.resize(config.ports.size());
     for (size_t p = 0; p < config.ports.size(); ++p) {
         const std::string& name = config.ports[p].name;
+        sd_notify(0, "WATCHDOG=1");  // each port may wait for whoever holds the network configuration
         std::string& problem = all.problems[p];
         std::optional<Tap> tap;
         if (problem.empty()) {
@@ -37,7 +39,11 @@ OpenPorts open_ports(const Config& config, std::vector<std::string> problems, rt
             }
         }
         if (problem.empty()) {
-            if (auto opened = open_port(config, config.ports[p], pool); opened) {
+            const uint16_t queues = queues_to_serve(config.ports[p]);
+            if (queues < config.workers.cores.size()) {
+                // Fewer than when the port was looked at.
+                problem = too_few_queues(name, queues, config.workers.cores.size());
+            } else if (auto opened = open_port(config, config.ports[p], queues, pool); opened) {
                 all.ports.push_back(std::move(*opened));
                 all.taps.push_back(std::move(tap));
                 continue;

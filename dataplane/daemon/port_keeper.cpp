@@ -22,6 +22,9 @@ namespace {
 
 constexpr auto period = std::chrono::milliseconds(250);
 constexpr unsigned longest_pause = 120;  // rounds: 30 s
+constexpr unsigned rounds_a_minute = 240;
+constexpr unsigned longest_tap_pause = rounds_a_minute;
+constexpr unsigned free_repairs = 6;
 
 bool is_up(const std::string& netdev) {
     const steering::Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -37,6 +40,7 @@ PortKeeper::PortKeeper(std::vector<Kept> ports, std::string pin_root, size_t wor
       pin_root_(std::move(pin_root)),
       workers_(workers),
       attempts_(ports_.size()),
+      cares_(ports_.size()),
       findings_(ports_.size()) {}
 
 std::unique_ptr<PortKeeper> PortKeeper::start(std::vector<Kept> ports, std::string pin_root, size_t workers) {
@@ -77,7 +81,8 @@ void PortKeeper::run() {
 
 PortFinding PortKeeper::look(size_t port) {
     const Kept& kept = ports_[port];
-    const bool same_netdev = if_nametoindex(kept.config.name.c_str()) == raw(kept.port->ifindex());
+    const bool same_netdev =
+        steering::netdev_index(kept.config.name).value_or(Ifindex{}) == kept.port->ifindex();
     if (kept.port->is_open() && kept.port->alive() && same_netdev) {
         return look_at_open(port);
     }
@@ -88,7 +93,7 @@ PortFinding PortKeeper::look(size_t port) {
 
 PortFinding PortKeeper::look_at_open(size_t port) {
     const Kept& kept = ports_[port];
-    PortFinding found{.problem = keep_tap(kept), .obstacle = {}};
+    PortFinding found{.problem = keep_tap(port), .obstacle = {}};
     const auto program = steering::attached_program(kept.config.name, pin_root_);
     if (!program) {
         found.problem = program.error().text();
@@ -104,23 +109,39 @@ PortFinding PortKeeper::look_at_open(size_t port) {
         // A netdev that had fewer queues than configured may have more now.
         const uint16_t have = queues_to_serve(kept.config);
         found.openable =
-            have > served &&
-            xsk_try(kept.port->ifindex(), static_cast<uint16_t>(served), kept.config.zero_copy).has_value();
+            have > served && attempt(port, kept.port->ifindex(), static_cast<uint16_t>(served), have).empty();
     }
     return found;
 }
 
-std::string PortKeeper::keep_tap(const Kept& kept) {
-    const Status checked = kept.tap->check();
-    if (checked) {
+// Empty: nothing is known to be wrong with it.
+std::string PortKeeper::keep_tap(size_t port) {
+    const Kept& kept = ports_[port];
+    Tap& tap = *kept.tap;
+    TapCare& care = cares_[port];
+    const Result<TapFault> fault = tap.check();
+    if (!fault || *fault == TapFault::none) {
         return {};
     }
-    if (const Status made = kept.tap->make_again(); !made) {
-        return fmt::format("its TAP {} {}: {}", kept.tap->name(), checked.error().text(),
-                           made.error().text());
+    const std::string text = fmt::format("its TAP {} {}", tap.name(), text_of(*fault));
+    if (round_ < care.next_round) {
+        return text;
     }
-    spdlog::warn("port {}: its TAP {} {}; it was made again", kept.config.name, kept.tap->name(),
-                 checked.error().text());
+    const bool set_up = *fault == TapFault::down && tap.set_up().has_value();
+    if (!set_up) {
+        if (const Status made = tap.make_again(); !made) {
+            return fmt::format("{}: {}", text, made.error().text());
+        }
+    }
+    // Somebody may undo each repair at once: less and less often, until all is well for some minutes.
+    care.repaired = round_ > care.next_round + 2 * longest_tap_pause ? 1 : care.repaired + 1;
+    const unsigned doubled = std::max(care.repaired, free_repairs) - free_repairs;
+    care.next_round = round_ + std::min(1U << std::min(doubled, 16U), longest_tap_pause);
+    if (care.told != *fault || round_ >= care.next_word) {
+        spdlog::warn("port {}: {}; it was {} again", kept.config.name, text, set_up ? "set up" : "made");
+        care.told = *fault;
+        care.next_word = round_ + rounds_a_minute;
+    }
     return {};
 }
 
@@ -137,14 +158,26 @@ std::string PortKeeper::obstacle(size_t port) {
     if (!steering::has_pins(name, pin_root_)) {
         return fmt::format("no classifier attached; run 'millrace-steer attach {}'", name);
     }
+    const auto ifindex = steering::netdev_index(name);
+    return ifindex ? attempt(port, *ifindex, 0, queues_to_serve(kept.config)) : ifindex.error().text();
+}
+
+// Empty: the port has its classifier, and each of the queues has room for a socket.
+std::string PortKeeper::attempt(size_t port, Ifindex ifindex, uint16_t first, uint16_t end) {
+    const Kept& kept = ports_[port];
     Attempts& attempts = attempts_[port];
-    if (const uint32_t ifindex = if_nametoindex(name.c_str()); attempts.ifindex != ifindex) {
-        attempts = {.ifindex = ifindex, .error = {}};
+    if (attempts.ifindex != ifindex || attempts.end != end) {
+        attempts = {.ifindex = ifindex, .end = end, .error = {}};
     }
     if (round_ < attempts.next_round) {
         return attempts.error;
     }
-    const Status tried = attach_and_try(kept);
+    Status tried = attach(kept);
+    // Zero-copy, a driver may reset the queue each time: what went well once isn't tried again.
+    for (uint16_t q = first; tried && !(attempts.good && kept.config.zero_copy) && q < end; ++q) {
+        tried = xsk_try(ifindex, q, kept.config.zero_copy);
+    }
+    attempts.good = tried.has_value();
     attempts.failed = tried ? 0 : std::min(attempts.failed + 1, 8U);
     attempts.next_round = tried ? 0 : round_ + std::min(1U << attempts.failed >> 1, longest_pause);
     attempts.error = tried ? "" : tried.error().text();
@@ -152,24 +185,19 @@ std::string PortKeeper::obstacle(size_t port) {
 }
 
 // The operator had attached here: what became of the netdev is no reason to ask again.
-Status PortKeeper::attach_and_try(const Kept& kept) {
+Status PortKeeper::attach(const Kept& kept) {
     const std::string& name = kept.config.name;
-    if (!steering::attached_program(name, pin_root_)) {
-        const auto attached = steering::attach_again(
-            name, {.pin_root = pin_root_, .mode = kept.mode.value_or(steering::Mode::automatic)});
-        if (!attached) {
-            return tl::unexpected(attached.error());
-        }
-        if (!attached->already_attached) {
-            spdlog::info("port {}: classifier attached to its new netdev in {} mode", name,
-                         steering::name(attached->mode));
-        }
+    if (steering::attached_program(name, pin_root_)) {
+        return {};
     }
-    const Ifindex ifindex{if_nametoindex(name.c_str())};
-    for (uint16_t q = 0; q < queues_to_serve(kept.config); ++q) {
-        if (auto tried = xsk_try(ifindex, q, kept.config.zero_copy); !tried) {
-            return tried;
-        }
+    const auto attached = steering::attach_again(
+        name, {.pin_root = pin_root_, .mode = kept.mode.value_or(steering::Mode::automatic)});
+    if (!attached) {
+        return tl::unexpected(attached.error());
+    }
+    if (!attached->already_attached) {
+        spdlog::info("port {}: classifier attached to its new netdev in {} mode", name,
+                     steering::name(attached->mode));
     }
     return {};
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Looks after the ports on a thread of its own, four times a second: is the classifier still ours, is the TAP
-// in order (if not, it is made again), and could a port that is not served be opened? What it asks and does
+// in order (if not, it is repaired), and could a port that is not served be opened? For that it attaches the
+// classifier to a new netdev of the name, and tries to bind a socket to each queue. What it asks and does
 // waits for whoever holds the kernel's network configuration (RTNL), which may be for seconds: the control
 // thread, which must beat, only reads what was found.
 #pragma once
@@ -50,24 +51,34 @@ class PortKeeper {
   private:
     // Of what costs something to try: the same netdev is tried less and less often.
     struct Attempts {
-        uint32_t ifindex = 0;
+        Ifindex ifindex{};
+        uint16_t end = 0;   // of the queues
+        bool good = false;  // the last time
         unsigned failed = 0;
         uint64_t next_round = 0;
         std::string error;
+    };
+    struct TapCare {
+        unsigned repaired = 0;
+        uint64_t next_round = 0;
+        uint64_t next_word = 0;  // round of the next log line about the same fault
+        TapFault told = TapFault::none;
     };
     PortKeeper(std::vector<Kept> ports, std::string pin_root, size_t workers);
     void run();
     [[nodiscard]] PortFinding look(size_t port);
     [[nodiscard]] PortFinding look_at_open(size_t port);
     [[nodiscard]] std::string obstacle(size_t port);
-    Status attach_and_try(const Kept& kept);
-    std::string keep_tap(const Kept& kept);
+    [[nodiscard]] std::string attempt(size_t port, Ifindex ifindex, uint16_t first, uint16_t end);
+    Status attach(const Kept& kept);
+    std::string keep_tap(size_t port);
 
     std::vector<Kept> ports_;
     std::string pin_root_;
     size_t workers_;
     uint64_t round_ = 0;
     std::vector<Attempts> attempts_;  // by PortId
+    std::vector<TapCare> cares_;      // by PortId
 
     mutable std::mutex mutex_;
     std::condition_variable wake_;

@@ -56,6 +56,8 @@ void PortStates::probe() {
 void PortStates::found(const std::vector<PortFinding>& findings) {
     for (size_t p = 0; p < states_.size(); ++p) {
         if (states_[p].found != findings[p]) {
+            // What DPDK refused has changed since, or is about to.
+            states_[p].refused = states_[p].refused && findings[p].obstacle.empty();
             states_[p].found = findings[p];
             update(p);
         }

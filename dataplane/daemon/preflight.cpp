@@ -98,6 +98,12 @@ Status preflight(const Config& config) {
     return check_cores(config.workers.cores);
 }
 
+std::string too_few_queues(const std::string& port, size_t queues, size_t workers) {
+    return fmt::format(
+        "port {}: the netdev has {} queue(s), and each of the {} workers needs one; 'ethtool -L'", port,
+        queues, workers);
+}
+
 Status check_netdev(const PortConfig& port, size_t workers) {
     if (const auto found = steering::find_netdev(port.name); !found) {
         return tl::unexpected(found.error());
@@ -111,9 +117,7 @@ Status check_netdev(const PortConfig& port, size_t workers) {
     // A driver that can't tell its channels is taken at its word when the socket is opened.
     const uint32_t have = netdev_queues(socket, port.name);
     if (have > 0 && have < workers) {
-        return fail(fmt::format(
-            "port {}: the netdev has {} queue(s), and each of the {} workers needs one; 'ethtool -L'",
-            port.name, have, workers));
+        return fail(too_few_queues(port.name, have, workers));
     }
     return {};
 }

@@ -12,7 +12,7 @@
 #include <charconv>
 #include <climits>
 #include <cstdlib>
-#include <string_view>
+#include <cstring>
 
 namespace millrace::dataplane {
 
@@ -24,19 +24,23 @@ Restarts Restarts::parse(const char* text) {
     if (text == nullptr) {
         return {};
     }
-    const std::string_view all = text;
-    const char* const end = all.data() + all.size();
+    const char* at = text;
+    const char* const end = at + std::strlen(at);
     Restarts out;
-    const auto count = std::from_chars(all.data(), end, out.count_);
-    if (count.ec != std::errc{} || count.ptr == end || *count.ptr != ',') {
-        return {};
-    }
-    const auto last = std::from_chars(count.ptr + 1, end, out.last_ms_);
-    return last.ec == std::errc{} && last.ptr == end ? out : Restarts{};
+    const auto read = [&](auto& number, char behind) {
+        const auto done = std::from_chars(at, end, number);
+        const bool good = done.ec == std::errc{} && *done.ptr == behind;
+        at = good ? done.ptr + 1 : at;
+        return good;
+    };
+    return read(out.count_, ',') && read(out.last_ms_, ',') && read(out.refused_, ',') &&
+                   read(out.last_refused_ms_, '\0')
+               ? out
+               : Restarts{};
 }
 
 std::string Restarts::text() const {
-    return fmt::format("{},{}", count_, last_ms_);
+    return fmt::format("{},{},{},{}", count_, last_ms_, refused_, last_refused_ms_);
 }
 
 unsigned Restarts::counted(uint64_t now_ms) const {
@@ -52,9 +56,23 @@ uint64_t Restarts::next_ms(uint64_t now_ms) const {
     return last_ms_ + std::min(uint64_t{1000} << doubled, longest_ms);
 }
 
-void Restarts::count(uint64_t now_ms) {
+uint64_t Restarts::next_for_refused_ms(uint64_t now_ms) const {
+    const uint64_t next = next_ms(now_ms);
+    if (refused_ == 0) {
+        return next;
+    }
+    const unsigned eightfold = std::min(refused_, 5U);
+    const uint64_t wait = std::min(uint64_t{1000} << (3 * eightfold), longest_for_refused_ms);
+    return std::max(next, last_refused_ms_ + wait);
+}
+
+void Restarts::count(uint64_t now_ms, bool for_refused) {
     count_ = std::min(counted(now_ms), UINT_MAX - 1) + 1;
     last_ms_ = now_ms;
+    if (for_refused) {
+        refused_ = std::min(refused_, UINT_MAX - 1) + 1;
+        last_refused_ms_ = now_ms;
+    }
 }
 
 Self::Self(char** argv) : argv_(argv) {

@@ -13,8 +13,10 @@
 namespace millrace::dataplane {
 
 // How often it may. The first restarts are free; the more there are without a calm minute between them, the
-// longer each waits, up to 30 s. Carried over a restart in the environment variable MILLRACE_RESTARTS
-// ("count,ms" on CLOCK_MONOTONIC), which is nobody else's business.
+// longer each waits, up to 30 s. For the sake of a port that DPDK has refused, though nothing seems to be in
+// its way, one is free; each more waits eight times as long, up to an hour, until no port is refused. Carried
+// over a restart in the environment variable MILLRACE_RESTARTS ("count,ms,count,ms" on CLOCK_MONOTONIC, the
+// latter two of refused ports), which is nobody else's business.
 class Restarts {
   public:
     Restarts() = default;
@@ -24,17 +26,23 @@ class Restarts {
 
     // When the next one may be, in ms of CLOCK_MONOTONIC; not after now: at once.
     [[nodiscard]] uint64_t next_ms(uint64_t now_ms) const;
-    void count(uint64_t now_ms);
+    // The same for the sake of a port that was refused.
+    [[nodiscard]] uint64_t next_for_refused_ms(uint64_t now_ms) const;
+    void count(uint64_t now_ms, bool for_refused = false);
+    void none_is_refused() { refused_ = 0; }
     // Since the last calm minute.
     [[nodiscard]] unsigned counted(uint64_t now_ms) const;
 
     static constexpr unsigned free = 3;
     static constexpr uint64_t calm_ms = 60'000;
     static constexpr uint64_t longest_ms = 30'000;
+    static constexpr uint64_t longest_for_refused_ms = 3'600'000;
 
   private:
     unsigned count_ = 0;
     uint64_t last_ms_ = 0;
+    unsigned refused_ = 0;
+    uint64_t last_refused_ms_ = 0;
 };
 
 // The process as it was started: to be remembered before DPDK binds the main thread to some of the CPUs.
@@ -43,7 +51,11 @@ class Self {
     explicit Self(char** argv);
     [[nodiscard]] Restarts& restarts() { return restarts_; }
     // To be done once all is torn down; not when it was told to end, before or after.
-    void start_again() { again_ = !told_to_end_; }
+    void start_again(bool for_refused) {
+        again_ = !told_to_end_;
+        for_refused_ = for_refused;
+    }
+    [[nodiscard]] bool for_refused() const { return for_refused_; }
     void end() {
         told_to_end_ = true;
         again_ = false;
@@ -56,6 +68,7 @@ class Self {
     char** argv_;
     cpu_set_t cpus_;
     bool again_ = false;
+    bool for_refused_ = false;
     bool told_to_end_ = false;
     Restarts restarts_;
 };

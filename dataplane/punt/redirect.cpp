@@ -207,15 +207,21 @@ int look_at_filter(nl_msg* message, void* argument) {
     return NL_OK;
 }
 
-bool has_redirect(nl_sock* socket, Ifindex tap, Ifindex target) {
+Result<bool> has_redirect(nl_sock* socket, Ifindex tap, Ifindex target) {
     tcmsg header{};
     header.tcm_family = AF_UNSPEC;
     header.tcm_ifindex = static_cast<int>(raw(tap));
     header.tcm_parent = ingress_handle;
     Wanted wanted{.target = target};
     nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, look_at_filter, &wanted);
-    return nl_send_simple(socket, RTM_GETTFILTER, NLM_F_DUMP, &header, sizeof(header)) >= 0 &&
-           nl_recvmsgs_default(socket) >= 0 && wanted.found;
+    int error = nl_send_simple(socket, RTM_GETTFILTER, NLM_F_DUMP, &header, sizeof(header));
+    if (error >= 0) {
+        error = nl_recvmsgs_default(socket);
+    }
+    if (error < 0) {
+        return fail(fmt::format("TAP can't be asked: {}", nl_geterror(error)));
+    }
+    return wanted.found;
 }
 
 }  // namespace
@@ -225,13 +231,14 @@ Status set_up_redirect(const std::string& tap, Ifindex tap_index, Ifindex target
     const int ifindex = static_cast<int>(raw(tap_index));
     int error = nl_connect(socket.get(), NETLINK_ROUTE);
     if (error == 0) {
-        error = bring_up(socket.get(), tap, ifindex);
-    }
-    if (error == 0) {
         error = add_ingress(socket.get(), ifindex);
     }
     if (error == 0 && add_bpf_redirect(socket.get(), tap_index, target) < 0) {
         error = add_u32_redirect(socket.get(), tap_index, target);
+    }
+    // At last: a TAP that is down refuses frames, one without a redirect takes and loses them.
+    if (error >= 0) {
+        error = bring_up(socket.get(), tap, ifindex);
     }
     if (error < 0) {
         return fail(fmt::format(
@@ -242,23 +249,37 @@ Status set_up_redirect(const std::string& tap, Ifindex tap_index, Ifindex target
     return {};
 }
 
-Status check_redirect(Ifindex tap_index, Ifindex target) {
+Status set_link_up(const std::string& tap, Ifindex tap_index) {
+    const Socket socket(nl_socket_alloc());
+    int error = nl_connect(socket.get(), NETLINK_ROUTE);
+    if (error == 0) {
+        error = bring_up(socket.get(), tap, static_cast<int>(raw(tap_index)));
+    }
+    return error < 0 ? fail(fmt::format("TAP {}: can't be set up: {}", tap, nl_geterror(error))) : Status{};
+}
+
+Result<TapFault> check_redirect(Ifindex tap_index, Ifindex target) {
     const Socket socket(nl_socket_alloc());
     rtnl_link* found = nullptr;
-    if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0) {
-        return {};  // nothing can be told
+    int error = nl_connect(socket.get(), NETLINK_ROUTE);
+    if (error == 0) {
+        error = rtnl_link_get_kernel(socket.get(), static_cast<int>(raw(tap_index)), nullptr, &found);
     }
-    if (rtnl_link_get_kernel(socket.get(), static_cast<int>(raw(tap_index)), nullptr, &found) < 0) {
-        return fail("is gone");
+    if (error == -NLE_NODEV || error == -NLE_OBJ_NOTFOUND) {
+        return TapFault::gone;
+    }
+    if (error < 0) {
+        return fail(fmt::format("TAP can't be asked: {}", nl_geterror(error)));
     }
     const Link link(found);
     if ((rtnl_link_get_flags(link.get()) & IFF_UP) == 0) {
-        return fail("was set down");
+        return TapFault::down;
     }
-    if (!has_redirect(socket.get(), tap_index, target)) {
-        return fail("has lost its redirect");
+    const auto redirects = has_redirect(socket.get(), tap_index, target);
+    if (!redirects) {
+        return tl::unexpected(redirects.error());
     }
-    return {};
+    return *redirects ? TapFault::none : TapFault::no_redirect;
 }
 
 }  // namespace millrace::dataplane

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "dataplane/punt/tap.hpp"
 #include "millrace/result.hpp"
 #include "millrace/types.hpp"
 
@@ -13,7 +14,9 @@ namespace millrace::dataplane {
 
 // tap: just made, without a qdisc.
 Status set_up_redirect(const std::string& tap, Ifindex tap_index, Ifindex target);
-// Error: what somebody has changed ("it is down").
-Status check_redirect(Ifindex tap_index, Ifindex target);
+// What somebody has changed. Error: nothing is known.
+Result<TapFault> check_redirect(Ifindex tap_index, Ifindex target);
+// Only up and silent, where the rest is as it was.
+Status set_link_up(const std::string& tap, Ifindex tap_index);
 
 }  // namespace millrace::dataplane

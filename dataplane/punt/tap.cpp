@@ -14,6 +14,7 @@
 #include <cerrno>
 
 #include "dataplane/punt/redirect.hpp"
+#include "steering_bpf/attach.hpp"
 #include "steering_bpf/fd.hpp"
 
 namespace millrace::dataplane {
@@ -106,13 +107,39 @@ Tap::~Tap() {
     }
 }
 
-Status Tap::check() const {
+const char* text_of(TapFault fault) {
+    switch (fault) {
+        case TapFault::none:
+            return "is good";
+        case TapFault::gone:
+            return "is gone";
+        case TapFault::down:
+            return "was set down";
+        case TapFault::no_redirect:
+            return "has lost its redirect";
+    }
+    return "?";
+}
+
+Result<TapFault> Tap::check() const {
     ifreq own{};
     // Of its own descriptor: another device may have come by the name or the index.
-    if (ioctl(fd_, TUNGETIFF, &own) < 0 || if_nametoindex(own.ifr_name) != raw(ifindex_)) {
-        return fail("is gone");
+    if (ioctl(fd_, TUNGETIFF, &own) < 0) {
+        // A descriptor whose device was deleted.
+        return errno == EBADFD ? Result<TapFault>(TapFault::gone) : fail("TAP can't be asked", errno);
+    }
+    const auto index = steering::netdev_index(own.ifr_name);
+    if (!index && index.error().code != ENODEV) {
+        return tl::unexpected(index.error());
+    }
+    if (!index || *index != ifindex_) {
+        return TapFault::gone;  // in another namespace
     }
     return check_redirect(ifindex_, target_);
+}
+
+Status Tap::set_up() const {
+    return set_link_up(name_, ifindex_);
 }
 
 Status Tap::make_again() {

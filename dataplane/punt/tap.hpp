@@ -15,9 +15,14 @@
 
 namespace millrace::dataplane {
 
+// What somebody has done to a TAP: what is written to it is lost, or refused.
+enum class TapFault : uint8_t { none, gone, down, no_redirect };
+const char* text_of(TapFault fault);  // "was set down"
+
 class Tap {
   public:
-    // port: the netdev to redirect into. The TAP goes when the object, or the process, goes. Main thread.
+    // port: the netdev to redirect into. The TAP goes when the object, or the process, goes. Any
+    // thread.
     static Result<Tap> create(const std::string& port);
     ~Tap();
     Tap(Tap&& other) noexcept;
@@ -30,8 +35,10 @@ class Tap {
     [[nodiscard]] bool write(const void* frame, uint32_t bytes) const;
 
     // One thread at a time, beside write(); both wait for whoever holds the kernel's network configuration.
-    // Error: what somebody has done to it; what is written is lost.
-    [[nodiscard]] Status check() const;
+    // Error: nothing is known.
+    [[nodiscard]] Result<TapFault> check() const;
+    // Error: it can't be set up.
+    Status set_up() const;
     // Makes the device anew behind the same descriptor: frames that are written meanwhile are refused.
     Status make_again();
 

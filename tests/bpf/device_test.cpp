@@ -4,6 +4,11 @@
 
 #include <bpf/bpf.h>
 #include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
 
 #include "dataplane/daemon/port_watch.hpp"
 #include "steering_bpf/judge.hpp"
@@ -104,6 +109,47 @@ TEST_F(DeviceTest, AKilledAttachIsUndoneByTheNextDetach) {
     EXPECT_EQ(on(), 0U);
     ASSERT_TRUE(steering::detach("e0", pin_root()));
     EXPECT_EQ(on(), both);
+}
+
+// The daemon, killed at any moment of attaching again, and again.
+TEST_F(DeviceTest, AKilledAttachForgetsNeitherTheOperatorsWishNorTheOffloads) {
+    const auto again = [] {
+        return steering::attach_again("e0", {.pin_root = pin_root(), .mode = Mode::generic}).has_value();
+    };
+    const auto anew = [] {
+        delete_veth();
+        add_veth();
+    };
+    ASSERT_TRUE(attach("e0", Mode::generic));
+    anew();
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_TRUE(again());
+    const std::chrono::duration<double, std::micro> takes = std::chrono::steady_clock::now() - begin;
+    constexpr unsigned moments = 24;
+    for (unsigned moment = 0; moment < moments; ++moment) {
+        anew();
+        for (const unsigned at : {moment, moments - moment}) {
+            const pid_t child = fork();
+            if (child == 0) {
+                _exit(again() ? 0 : 1);
+            }
+            ASSERT_GT(child, 0);
+            usleep(static_cast<useconds_t>(takes.count() * at / moments));
+            kill(child, SIGKILL);
+            waitpid(child, nullptr, 0);
+            ASSERT_TRUE(steering::has_pins("e0", pin_root())) << "killed at " << at << " of " << moments;
+        }
+        bool attached = again();
+        for (int tries = 0; tries < 500 && !attached; ++tries) {
+            usleep(10'000);  // the kernel drops a link some time after its last pin
+            attached = again();
+        }
+        ASSERT_TRUE(attached);
+        EXPECT_EQ(on(), 0U);
+        ASSERT_TRUE(steering::detach("e0", pin_root()));
+        ASSERT_EQ(on(), both) << "killed at " << moment << " of " << moments;
+        ASSERT_TRUE(attach("e0", Mode::generic));
+    }
 }
 
 TEST_F(DeviceTest, ARefusedAttachLeavesTheOffloadsOn) {

@@ -41,11 +41,11 @@ def repaired(cases, lab):
     for title, break_it in breaks:
         with cases.case(f"TAP {title}: punts arrive again within {REPAIRED:g} s"):
             wait_until(lambda: punts(lab), "punts arrive before", 3)
-            said = lab.router.log_path.read_text().count("it was made again")
+            word = "it was set up again" if title == "set down" else "it was made again"
+            said = lab.router.log_path.read_text().count(word)
             break_it()
             broken = time.monotonic()
-            wait_until(lambda: lab.router.log_path.read_text().count("it was made again") > said,
-                       "the daemon makes it again", REPAIRED, 0.01)
+            wait_until(lambda: lab.router.log_path.read_text().count(word) > said, "the daemon repairs it", REPAIRED, 0.01)
             wait_until(lambda: punts(lab), "punts arrive", REPAIRED)
             expect(time.monotonic() - broken < REPAIRED + 0.35, "it took longer")  # a ping's own time
             expect(state(lab)["state"] == "served", f"{state(lab)}")
@@ -55,6 +55,26 @@ def repaired(cases, lab):
             expect(punts(lab, 1400), "no answer")
         finally:
             edge.ip("link", "set", "mr-c0", "mtu", 1500)
+
+
+def set_down_for_ever(cases, lab):
+    """Somebody who sets a TAP down each time it is up: no war, and no flood of lines."""
+    edge = lab.edge
+    with cases.case("TAP set down again and again: the log says so once, and the port is the kernel's meanwhile"):
+        said = lab.router.log_path.read_text().count("it was set up again")
+        index = edge.link("mr-b0")["ifindex"]
+        left = False
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            if "UP" in edge.link("mr-b0")["flags"]:
+                edge.ip("link", "set", "mr-b0", "down")
+            left = left or state(lab, "b0")["state"] == "kernel"
+            time.sleep(0.02)
+        count = lab.router.log_path.read_text().count("it was set up again") - said
+        expect(count <= 1, f"said {count} times")
+        expect(edge.link("mr-b0")["ifindex"] == index, "it was made anew")
+        expect(left, "b0 was never left to the kernel")
+        wait_until(lambda: state(lab, "b0")["state"] == "served", "b0 is served again", 20)
 
 
 def not_repaired(cases, lab):
@@ -164,6 +184,7 @@ def main():
         managers(cases, lab)
         repaired(cases, lab)
         not_repaired(cases, lab)
+        set_down_for_ever(cases, lab)
     return cases.finish()
 
 
