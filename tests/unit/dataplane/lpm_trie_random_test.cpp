@@ -76,7 +76,7 @@ class LpmTrieRandom : public testing::TestWithParam<Case> {
     void change_one() {
         Prefix& p = pool[random() % pool.size()];
         if (!naive.has(p) || random() % 4 == 0) {
-            const uint32_t drawn = random() % 5;  // 0 is a value too: punt
+            const auto drawn = static_cast<uint32_t>(random() % 5);  // 0 is a value too: punt
             const uint32_t value = drawn == raw(no_room) ? 5 : drawn;
             overflowed += trie->insert(p, value) ? 0 : 1;
             naive.insert(p, value);
