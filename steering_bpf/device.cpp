@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <array>
 #include <cerrno>
@@ -98,7 +99,10 @@ bool ask(int protocol, uint16_t type, std::span<const std::byte> body, size_t sk
     std::memcpy(request.data(), &header, sizeof(header));
     std::memcpy(request.data() + attribute_at, body.data(), body.size());
     std::array<std::byte, 1U << 15> answer{};
-    if (!socket || send(socket.get(), request.data(), request.size(), 0) < 0) {
+    // The kernel answers before send() ends, unless it has no memory to answer with.
+    const timeval longest{.tv_sec = 1, .tv_usec = 0};
+    if (!socket || setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof(longest)) != 0 ||
+        send(socket.get(), request.data(), request.size(), 0) < 0) {
         return false;
     }
     const ssize_t got = recv(socket.get(), answer.data(), answer.size(), 0);

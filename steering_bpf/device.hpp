@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What a netdev and its driver do with VLAN tags, and switching it. In the network namespace of the calling
-// thread; any thread. What the kernel doesn't know how to say reads as no.
+// thread; any thread that may wait for whoever holds the kernel's network configuration (RTNL). What the
+// kernel doesn't know how to say reads as no.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,7 @@ struct TagOffload {
     uint32_t on = 0;
     uint32_t changeable = 0;
 };
-// Error: the device is gone.
+// Error: the device is gone, or the kernel refuses to say.
 Result<TagOffload> tag_offload(const std::string& port);
 // which: MILLRACE_RESTORE_* to switch. Error: the driver refuses, or does as if and changes nothing.
 Status switch_tag_offload(const std::string& port, uint32_t which, bool on);

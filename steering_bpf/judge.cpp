@@ -50,13 +50,17 @@ std::string macvlan_text(uint32_t judged) {
     }
 }
 
+// "macvlan_handle_frame [macvlan]": the module's name follows, a compiler's suffix may.
+std::string_view function_of(const millrace_judged& found) {
+    const std::string_view name(found.handler, strnlen(found.handler, sizeof(found.handler)));
+    return name.substr(0, name.find_first_of(" ."));
+}
+
 Taker taker(const millrace_judged& found) {
     if (found.rx_handler == 0) {
         return {};
     }
-    // "macvlan_handle_frame [macvlan]": the module's name follows, a compiler's suffix may.
-    const std::string_view name(found.handler, strnlen(found.handler, sizeof(found.handler)));
-    const std::string_view function = name.substr(0, name.find_first_of(" ."));
+    const std::string_view function = function_of(found);
     const auto* known = std::find_if(std::begin(known_handlers), std::end(known_handlers),
                                      [&](const Known& k) { return k.handler == function; });
     if (known == std::end(known_handlers)) {
@@ -111,9 +115,10 @@ Result<Taker> Judge::taker_of(Ifindex ifindex) {
         if (found.found == 0) {
             return fail("no such netdev", ENODEV);
         }
-        // The types of a module are known only to a program that is loaded after it.
+        // The types of a module are known only to a program that is loaded after it; only macvlan's are asked
+        // for.
         if (found.rx_handler == 0 || found.macvlan != MILLRACE_MACVLAN_UNKNOWN ||
-            looked_for_types_of_ == found.rx_handler) {
+            function_of(found) != known_handlers[0].handler || looked_for_types_of_ == found.rx_handler) {
             return taker(found);
         }
         looked_for_types_of_ = found.rx_handler;

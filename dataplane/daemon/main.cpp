@@ -177,6 +177,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (!eal) {
         return tl::unexpected(eal.error());
     }
+    steering.watch();  // from here on threads stay off the workers' cores
     const auto pool = create_packet_pool(config.sizes.mbufs);
     if (!pool) {
         return tl::unexpected(pool.error());
@@ -270,6 +271,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
                                   enable_once_synced();
                               })),
           keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
+          keep((*loop)->on_io(steering.watch_fd(), EPOLLIN, [&](uint32_t) { steering.look(); })),
           keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),
           keep((*loop)->every(heartbeat_period_us, [&] {
               states.probe();

@@ -96,7 +96,13 @@ Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
         }
         all.ports_.push_back(std::move(port));
     }
-    all.look();
+    std::vector<PortWatch::Watched> watched;
+    for (const Port& port : all.ports_) {
+        watched.push_back(
+            {.config = port.config, .sees = port.maps ? std::optional(port.maps->sees()) : std::nullopt});
+    }
+    all.watch_ = std::make_unique<PortWatch>(std::move(watched));
+    all.take_found();
     all.settle();
     return all;
 }
@@ -212,7 +218,8 @@ void Steering::settle() {
 
 void Steering::set_keeps(std::span<const Keep> found) {
     found_.assign(found.begin(), found.end());
-    look();  // a port that joins or leaves a bridge is another one to both
+    take_found();
+    watch_->nudge();  // a port that joins or leaves a bridge is another one to both
     settle();
 }
 
@@ -237,7 +244,8 @@ void Steering::set_usable(PortId id, bool usable) {
     Port& port = ports_[raw(id)];
     if (port.usable != usable) {
         port.usable = usable;
-        look();
+        take_found();
+        watch_->nudge();
         settle();
     }
 }
@@ -277,23 +285,26 @@ void Steering::set_local(const IpAddress& address, bool present) {
     }
 }
 
-bool Steering::look() {
+bool Steering::take_found() {
+    std::vector<PortWatch::Found> found = watch_->found();
     bool different = false;
-    for (Port& port : ports_) {
-        if (!port.maps) {
-            continue;
-        }
-        PortWatch::Found now = watch_.look(port.config, port.maps->sees());
-        if (now != port.watched) {
-            port.watched = std::move(now);
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        if (found[p] != ports_[p].watched) {
+            ports_[p].watched = std::move(found[p]);
             different = true;
         }
     }
     return different;
 }
 
+void Steering::look() {
+    if (take_found()) {
+        settle();
+    }
+}
+
 void Steering::poll() {
-    bool again = look();
+    bool again = take_found();
     for (Own& own : own_) {
         if (own.error.empty()) {
             continue;

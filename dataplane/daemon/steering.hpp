@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -42,7 +43,14 @@ class Steering {
     [[nodiscard]] const KeepConfig& configured() const { return configured_; }
     // Now, for all ports whose maps say what they should.
     void beat();
-    // Looks at the ports' devices, and tries again what was refused. To be called every poll_ms.
+    // From here on the ports' devices are looked at again and again, on a thread that inherits what the
+    // caller may run on; open() has done so once.
+    void watch() { watch_->start(); }
+    // Readable when look() has something to take.
+    [[nodiscard]] int watch_fd() const { return watch_->fd(); }
+    // Takes what was found of the ports' devices; doesn't wait.
+    void look();
+    // The same, and tries again what was refused. To be called every poll_ms.
     void poll();
     static constexpr uint64_t poll_ms = 500;
 
@@ -97,8 +105,8 @@ class Steering {
     [[nodiscard]] Kept kept_of(const std::string& port, Family family, std::span<const Keep> keeps) const;
     // Does what is wanted fit into the maps? Else all of the family is kept, and the row says so.
     static void fit(const Port& port, Family family, Kept& kept, std::vector<Keep>& rows);
-    // True = something is different.
-    bool look();
+    // What the watch has found; true = something is different.
+    bool take_found();
     bool store(Own& own, const IpAddress& address);
     // Makes the maps say what they should.
     void write(Port& port);
@@ -106,7 +114,7 @@ class Steering {
     // For all ports; and tells the operator what is different.
     void settle();
 
-    PortWatch watch_;
+    std::unique_ptr<PortWatch> watch_;
     KeepConfig configured_;
     std::vector<Keep> found_;  // set_keeps()
     std::vector<Keep> keeps_;  // as shown
