@@ -46,7 +46,7 @@ Rib::Routes& Rib::load(const Prefix& prefix, const PrefixEntry& entry) {
 }
 
 void Rib::store(const Prefix& prefix, PrefixEntry& entry, const Routes& routes) {
-    if (routes.size() > 1 || (!routes.empty() && routes.front().untold)) {
+    if (routes.size() > 1 || (!routes.empty() && (routes.front().untold || routes.front().twice))) {
         several_[prefix] = routes;
         entry.several = true;
         entry.route = RouteId{};

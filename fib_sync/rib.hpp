@@ -25,7 +25,7 @@ struct PrefixEntry {
     uint32_t seen = 0;
     Groups::Handle group{};  // what the sink has for the prefix; 0 = nothing
     uint8_t round = 0;
-    bool several : 1 = false;    // routes; or one that is untold
+    bool several : 1 = false;    // routes; or one that is untold or twice
     bool routed : 1 = false;     // it had a route at its last commit
     bool connected : 1 = false;  // Rib::glean is not 0
     bool dirty : 1 = false;      // Mirror::mark
@@ -115,6 +115,8 @@ class Rib {
         uint32_t seen = 0;
         uint8_t round = 0;
         bool untold = false;  // the last dump may have left it out
+        // The kernel has another that looks the same: a weight of a single IPv4 hop is not told.
+        bool twice = false;
     };
     using Routes = std::vector<Held>;
 
@@ -126,7 +128,7 @@ class Rib {
     [[nodiscard]] const Route& get(const Held& held) const { return store_.get(held.route); }
     [[nodiscard]] bool may_be_untold(const Prefix& prefix, const Routes& routes, const Held& held) const;
     Change add(Routes& routes, const Route& route, const RouteMessage& message);
-    Change add_dumped(Routes& routes, const Route& route);
+    Change add_dumped(Routes& routes, const Route& route, const RouteMessage& message);
     Change add_ipv4(Routes& routes, size_t first, size_t last, const Route& route,
                     const RouteMessage& message);
     Change add_ipv6(Routes& routes, size_t first, size_t last, const Route& route,

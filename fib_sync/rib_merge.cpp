@@ -130,7 +130,7 @@ Rib::Change Rib::apply(PrefixEntry& entry, const RouteMessage& message, bool dum
     if (message.removed) {
         change = remove(routes, incoming_, message);
     } else if (dump) {
-        change = add_dumped(routes, incoming_);
+        change = add_dumped(routes, incoming_, message);
     } else {
         change = add(routes, incoming_, message);
     }
@@ -182,7 +182,7 @@ bool Rib::in_force(const RouteMessage& message) {
     return held != nullptr && key(*held) == key(incoming_) && same(*held, incoming_);
 }
 
-Rib::Change Rib::add_dumped(Routes& routes, const Route& route) {
+Rib::Change Rib::add_dumped(Routes& routes, const Route& route, const RouteMessage& message) {
     // Those of this key that the dump has told so far come first, in its order; others await the sweep.
     size_t at = 0;
     while (at < routes.size() && key(get(routes[at])) < key(route)) {
@@ -190,6 +190,7 @@ Rib::Change Rib::add_dumped(Routes& routes, const Route& route) {
     }
     for (; at < routes.size() && key(get(routes[at])) == key(route) && routes[at].seen == generation_; ++at) {
         if (identical(get(routes[at]), route)) {
+            routes[at].twice = message.prefix.address.family == Family::ipv4;
             return {};
         }
     }
@@ -202,6 +203,7 @@ Rib::Change Rib::add_dumped(Routes& routes, const Route& route) {
         told.limited = route.limited || get(routes[i]).limited;
         std::rotate(routes.begin() + static_cast<ptrdiff_t>(at), routes.begin() + static_cast<ptrdiff_t>(i),
                     routes.begin() + static_cast<ptrdiff_t>(i) + 1);
+        routes[at].twice = false;
         return {.changed = refresh(routes[at], told) || moved};
     }
     insert(routes, at, route);
@@ -258,6 +260,7 @@ Rib::Change Rib::add_ipv4(Routes& routes, size_t first, size_t last, const Route
                         routes.begin() + static_cast<ptrdiff_t>(twin) + 1);
             twin = first;
         }
+        routes[twin].twice = true;  // the kernel has none twice that are the same to it
         return {.changed = refresh(routes[twin], route) || moved};
     }
     // Neither replace nor append: `ip route prepend`.
@@ -327,6 +330,11 @@ Rib::Change Rib::remove(Routes& routes, const Route& route, const RouteMessage& 
         }
         same_key = true;
         if (identical(get(routes[i]), route)) {
+            if (routes[i].twice) {
+                // Which of them went, only a dump tells.
+                routes[i].twice = false;
+                return {.missing = true, .ambiguous = true};
+            }
             erase(routes, i);
             return {.changed = true};
         }

@@ -13,6 +13,21 @@ const Path gw = via("192.0.2.1", e0);
 const Path gw2 = via("192.0.2.2", e0);
 constexpr const char* unresolved = "forward 10:punt_no_neighbour*1";
 
+// Single IPv4 hops that differ in weight are different routes to the kernel, and look the same in its
+// messages.
+TEST(MirrorRoute, OfTwoThatLookTheSameOneMayBeLeft) {
+    Mirrored m;
+    const RouteMessage r = route("10.0.0.0/8", {via("192.0.2.1", e0)});
+    m.apply({r, appending(r)});
+    EXPECT_FALSE(m.mirror.take_doubt());
+    m.apply({removed(r)});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "forward 10:punt_no_neighbour*1");
+    EXPECT_TRUE(m.mirror.take_doubt()) << "a dump has to tell whether there is one left";
+    m.apply({removed(r)});
+    EXPECT_EQ(m.sink.outcome("10.0.0.0/8"), "none");
+    EXPECT_FALSE(m.mirror.take_doubt());
+}
+
 TEST(MirrorRoute, Outcomes) {
     RouteMessage unsupported = route("10.0.0.0/8", {gw});
     unsupported.unsupported = true;
