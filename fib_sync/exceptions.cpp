@@ -19,6 +19,7 @@ namespace {
 
 constexpr int receive_buffer = 1 << 20;
 constexpr int messages_per_read = 256;
+constexpr int most_of_no_overrun = 16;  // the longest messages fill the buffer by about 25
 constexpr size_t most_hosts = 3072;  // of both families: what a classifier has room for beside other prefixes
 constexpr uint64_t settle_ms = 300;  // from a message to the dump that tells what has become of it
 constexpr uint64_t grace_ms = 200;   // after the end of an exception, until it is looked for
@@ -98,7 +99,9 @@ std::vector<int> ExceptionWatch::fds() const {
 void ExceptionWatch::read(Socket& socket, uint64_t now) {
     std::array<std::byte, 256> message{};  // headers, and as much of a quote as is looked at
     alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(uint32_t))> control{};
-    for (int i = 0; i < messages_per_read; ++i) {
+    bool dropped = false;
+    int messages = 0;
+    for (; messages < messages_per_read; ++messages) {
         iovec part{.iov_base = message.data(), .iov_len = message.size()};
         msghdr header{};
         header.msg_iov = &part;
@@ -107,20 +110,25 @@ void ExceptionWatch::read(Socket& socket, uint64_t now) {
         header.msg_controllen = control.size();
         const ssize_t size = recvmsg(socket.fd, &header, 0);
         if (size < 0) {
-            return;
+            break;
         }
         for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
             uint32_t lost = 0;
             std::memcpy(&lost, CMSG_DATA(c), sizeof(lost));
             if (c->cmsg_type == SO_RXQ_OVFL && std::exchange(socket.lost, lost) != lost) {
-                lose(socket.family);
-                look_soon(now);
+                dropped = true;
             }
         }
         if (const auto host =
                 exception_subject(socket.family, Bytes(message).first(static_cast<size_t>(size)))) {
             about(*host, now);
         }
+    }
+    // A wrong checksum counts as dropped, too, and anybody can send one: what was lost for want of room came
+    // with many others.
+    if (dropped && messages >= most_of_no_overrun) {
+        lose(socket.family);
+        look_soon(now);
     }
 }
 

@@ -123,7 +123,7 @@ std::string PortKeeper::keep_tap(size_t port) {
     if (!fault || *fault == TapFault::none) {
         return {};
     }
-    const std::string text = fmt::format("its TAP {} {}", tap.name(), text_of(*fault));
+    std::string text = fmt::format("its TAP {} {}", tap.name(), text_of(*fault));
     if (round_ < care.next_round) {
         return text;
     }
@@ -134,7 +134,7 @@ std::string PortKeeper::keep_tap(size_t port) {
         }
     }
     // Somebody may undo each repair at once: less and less often, until all is well for some minutes.
-    care.repaired = round_ > care.next_round + 2 * longest_tap_pause ? 1 : care.repaired + 1;
+    care.repaired = round_ > care.next_round + uint64_t{2} * longest_tap_pause ? 1 : care.repaired + 1;
     const unsigned doubled = std::max(care.repaired, free_repairs) - free_repairs;
     care.next_round = round_ + std::min(1U << std::min(doubled, 16U), longest_tap_pause);
     if (care.told != *fault || round_ >= care.next_word) {
