@@ -128,31 +128,38 @@ TEST_F(PortWatchTest, TheControlThreadDoesNotWaitForRtnl) {
     ASSERT_EQ(opened->keeps().size(), 1U);
     EXPECT_THAT(opened->keeps()[0].text, HasSubstr("VLAN tags can't be seen"));
     opened->watch();
-    Clock::duration longest{};
-    std::future<bool> asked;
-    {
-        const RtnlHeld rtnl;
-        if (!rtnl.held()) {
-            GTEST_SKIP() << "this kernel has no userfaultfd";
+    // A machine that is busy may let go of RTNL early; code that waits for it does so each time.
+    for (int round = 1;; ++round) {
+        Clock::duration longest{};
+        bool to_the_end = false;
+        std::future<bool> asked;
+        {
+            const RtnlHeld rtnl;
+            if (!rtnl.held()) {
+                GTEST_SKIP() << "this kernel has no userfaultfd";
+            }
+            asked = std::async(std::launch::async, [] { return steering::tag_offload("e1").has_value(); });
+            const auto end = Clock::now() + 700ms;  // longer than a period
+            for (bool usable = true; Clock::now() < end; usable = !usable) {
+                const auto begin = Clock::now();
+                opened->set_usable(PortId{0}, usable);
+                opened->set_keeps({});
+                opened->look();
+                opened->poll();
+                opened->beat();
+                longest = std::max(longest, Clock::now() - begin);
+                std::this_thread::sleep_for(10ms);
+            }
+            to_the_end = asked.wait_for(0s) == std::future_status::timeout;
         }
-        asked = std::async(std::launch::async, [] { return steering::tag_offload("e1").has_value(); });
-        const auto end = Clock::now() + 700ms;  // longer than a period
-        for (bool usable = true; Clock::now() < end; usable = !usable) {
-            const auto begin = Clock::now();
-            opened->set_usable(PortId{0}, usable);
-            opened->set_keeps({});
-            opened->look();
-            opened->poll();
-            opened->beat();
-            longest = std::max(longest, Clock::now() - begin);
-            std::this_thread::sleep_for(10ms);
+        EXPECT_TRUE(asked.get());
+        if (to_the_end && longest < 100ms) {
+            break;
         }
-        if (asked.wait_for(0s) != std::future_status::timeout) {
-            GTEST_SKIP() << "the machine is so busy that RTNL was let go before the end";
-        }
+        ASSERT_LT(round, 5) << "held to the end: " << to_the_end << ", the longest pass took "
+                            << std::chrono::duration_cast<std::chrono::milliseconds>(longest).count()
+                            << " ms";
     }
-    EXPECT_TRUE(asked.get());
-    EXPECT_LT(longest, 100ms);
 }
 
 // As often as links change, not once a period.

@@ -41,8 +41,10 @@ class Summary:
             row.skipped += 1
         else:
             row.failed += 1
-        first = next((l.strip() for l in why.splitlines() if l.strip()), "no reason given")
-        self.lines.append((result, f"{'skipped' if result == 'skip' else 'FAILED'}  {name}: {first}"))
+        said = [l.strip() for l in why.splitlines() if l.strip()] or ["no reason given"]
+        # GoogleTest's first line of a failure is only its place in the source.
+        lines = said[:1] if result == "skip" else said[:6]
+        self.lines.append((result, f"{'skipped' if result == 'skip' else 'FAILED'}  {name}: " + "\n    ".join(lines)))
 
 
 def gtest_cases(path):
