@@ -11,11 +11,20 @@ _FAILED = re.compile(r"^Command failed -:(\d+)$")
 
 class IpBatch:
     def __init__(self, netns):
-        self._process = subprocess.Popen(["ip", "-n", netns.name, "-force", "-batch", "-"], stdin=subprocess.PIPE,
+        self._netns = netns
+        self._start()
+
+    def _start(self):
+        self._process = subprocess.Popen(["ip", "-n", self._netns.name, "-force", "-batch", "-"], stdin=subprocess.PIPE,
                                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self._lines = 0
         self._said = b""
         self._last = ""
+
+    def renew(self):
+        """`ip` remembers which index a name had: to be called when a device has become another one."""
+        self.close()
+        self._start()
 
     def run(self, lines, seconds=10):
         """Runs the commands, in force when this returns; returns [(command, what was said)] of those that failed."""

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+from lab import port_moves
 from lab.cases import Cases, build_dir, expect
 from lab.netns import wait_until
 from lab.ports import PPS, blast, exact, on_fast_path, punts, row, served
@@ -93,38 +94,34 @@ def fresh_daemon(lab):
 # What happens to c0.
 
 def to_box_and_back(lab):
-    box = lab.netns["box"]
-    lab.edge.ip("link", "set", "c0", "netns", box.name)
-    box.ip("link", "set", "c0", "up")
+    port_moves.to_box(lab.edge, lab.netns["box"], "c0")
     time.sleep(AWAY)
-    box.ip("link", "set", "c0", "netns", lab.edge.name)
+    port_moves.from_box(lab.edge, lab.netns["box"], "c0")
     lab.edge.ip("link", "set", "c0", "up")
     lab.address_edge("c")
 
 
 def made_again(lab):
-    lab.edge.ip("link", "del", "c0")
+    port_moves.delete(lab.edge, "c0")
     time.sleep(AWAY)
     lab.connect("c")
 
 
 def made_again_at_once(lab):
     """With the same index: nothing but the sockets tells that it is another one."""
-    index = lab.edge.link("c0")["ifindex"]
-    lab.edge.ip("link", "del", "c0")
-    lab.connect("c", left_index=index)
+    lab.connect("c", left_index=port_moves.delete(lab.edge, "c0"))
 
 
 def renamed_and_back(lab):
-    edge = lab.edge
-    edge.ip("link", "set", "c0", "down")
-    edge.ip("link", "set", "c0", "name", "other")
-    edge.ip("link", "set", "other", "up")
+    rename(lab.edge, "c0", "other")
     time.sleep(AWAY)
-    edge.ip("link", "set", "other", "down")
-    edge.ip("link", "set", "other", "name", "c0")
-    edge.ip("link", "set", "c0", "up")
-    edge.ip("addr", "replace", f"{edge_address('c', 6)}/64", "dev", "c0", "nodad")
+    rename(lab.edge, "other", "c0")
+    lab.edge.ip("addr", "replace", f"{edge_address('c', 6)}/64", "dev", "c0", "nodad")
+
+
+def rename(netns, device, name):
+    for command in port_moves.renaming(device, name):
+        netns.ip(*command.split())
 
 
 def another_of_its_name(lab):
@@ -199,9 +196,7 @@ def others_program(cases, lab):
         return lab.edge.link("c0")["xdp"]["prog"]["id"]
 
     def made_anew():
-        index = lab.edge.link("c0")["ifindex"]
-        lab.edge.ip("link", "del", "c0")
-        lab.connect("c", left_index=index)
+        lab.connect("c", left_index=port_moves.delete(lab.edge, "c0"))
 
     for title, change in (("detached from", lambda: None), ("made anew with the same ifindex", made_anew)):
         with cases.case(f"a port {title}: another's XDP program stays when the daemon ends"):
