@@ -18,6 +18,7 @@ class IpBatch:
         self._process = subprocess.Popen(["ip", "-n", self._netns.name, "-force", "-batch", "-"], stdin=subprocess.PIPE,
                                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self._lines = 0
+        self._running = []
         self._said = b""
         self._last = ""
 
@@ -28,12 +29,20 @@ class IpBatch:
 
     def run(self, lines, seconds=10):
         """Runs the commands, in force when this returns; returns [(command, what was said)] of those that failed."""
+        self.begin(lines)
+        return self.end(seconds)
+
+    def begin(self, lines):
+        """The same in two parts: for several routers at a time."""
         text = "".join(f"{line}\n" for line in lines)
         # A command that there is not fails, and that is said at once: all before it have been run.
         self._process.stdin.write((text + "done\n").encode())
         self._process.stdin.flush()
-        first, end = self._lines + 1, self._lines + len(lines) + 1
-        self._lines = end
+        self._running = lines
+
+    def end(self, seconds=10):
+        lines, first = self._running, self._lines + 1
+        end = self._lines = self._lines + len(lines) + 1
         failed, said, give_up = [], [], time.monotonic() + seconds
         while True:
             line = self._line(give_up)

@@ -19,7 +19,8 @@ from .. import frames as f
 from ..cases import Cases, expect
 from ..ip_batch import IpBatch
 from ..kernel_routes import KernelRoutes
-from ..netns import CommandError, wait_until
+from ..netns import wait_until
+from .changes_life import Life
 from .changes_net import (CHANGING, CONNECTED, PREFIXES, SOURCES, Advert, ChangesNet, mac_of, neighbours,
                           router_link_local)
 from .changes_ports import GONE, KNOWN_AS, Move, Mover, other_link_local
@@ -30,9 +31,8 @@ from .wire import LINKS
 STEPS = 1500
 STEPS_A_CHUNK = 100
 LAG = 0.3
-HOME = 5.0  # s, until a port that is home is served; beside other tests
+HOME = 30.0  # s, until a port that is home is served, where others hold RTNL; netns.comeback is strict
 LATE = 1.0  # s, for a frame that is not lost
-FREE_RESTARTS = 3  # in a minute; each more waits, see millraced(8)
 MOST_DIFFERENCES = 5
 SYSCTLS = {f"net__ipv6__conf__{{}}__{key}": value for key, value in
            (("accept_ra", 2), ("autoconf", 0), ("accept_ra_rt_info_max_plen", 128))}
@@ -51,19 +51,18 @@ class ChangesRun:
         self.tables = {name: KernelRoutes(twin.netns) for name, twin in twins.twins.items()}
         for owned in (*self.batches.values(), *self.tables.values()):
             twins.on_close(owned.close)
+        self.life = Life(twins.router)
         self.net = None
         self.done = []          # of this chunk
         self.kernels_apart = 0  # chunks that ended so
         self.steps = self.refused = self.late = self.kernels_late = self.left = 0
         self.longest_lag = self.longest_way_home = 0.0
-        self.restarts = self.homecomings = self.looks = self.forwarded = 0
+        self.homecomings = self.looks = 0
         self.differences = []
         self._markers = self._serial = 0
         self._members = []
         self._seen = None        # the kernel's routes at the last look
         self._seen_at = 0.0      # when they became these by themselves
-        self._counted = {}       # {port: forwarded} when self.forwarded was added to
-        self._log_read = 0       # bytes of the daemon's log, when it was started
         twins.set_sysctls(**{name.format(port): value for port in CHANGING for name, value in SYSCTLS.items()})
         twins.batch(*neighbours("u0"))
         self._mover = Mover(twins, SYSCTLS)
@@ -78,7 +77,7 @@ class ChangesRun:
         while self.steps < end and len(self.differences) < MOST_DIFFERENCES:
             self.net = ChangesNet(random.Random(f"{self.seed} changes {chunk}"))
             self.done = []
-            self._fresh_daemon()
+            self.life.fresh()
             self._apply(self.net.begin())
             self._wait_for_links()
             self._forget_routes()
@@ -88,25 +87,10 @@ class ChangesRun:
                     break
             if self.net.off:
                 self._step(chunk, self.net.all_home)
-            self._add_forwarded()
+            self.life.add_forwarded()
             chunk += 1
             if steps > 10 * STEPS and self.steps % 1000 == 0:
                 print(f"{self.steps} steps", flush=True)
-
-    def _fresh_daemon(self):
-        """With free restarts unspent."""
-        router, lives = self.twins.router, self._lives()
-        if lives > 1:
-            expect(router.stop() == 0, f"the daemon did not end well: {router.log_tail()}")
-            self.restarts += lives
-            self._log_read = router.log_path.stat().st_size
-            router.start()
-            self._counted = {}
-
-    def _lives(self):
-        """How often the daemon has started itself again."""
-        log = self.twins.router.log_path.read_bytes()[self._log_read:]
-        return log.count(b"millraced starts again")
 
     def _forget_routes(self):
         for name in self.batches:
@@ -118,7 +102,7 @@ class ChangesRun:
                 wait_until(gone, "no random route is left", 5, 0.0)
 
     def _step(self, chunk, change_of):
-        self._add_forwarded()
+        self.life.add_forwarded()
         up = set(self.net.ready())
         change = change_of()
         meanwhile = [self.net.routes() for _ in range(self.net.rng.randint(0, 3))] if _is_move(change) else []
@@ -146,22 +130,21 @@ class ChangesRun:
         """Until all ports that are there are served again, and forward."""
         began = time.monotonic()
         self.homecomings += 1
-        lives = self._lives()
+        restarts = self.life.restarts
         while True:
-            before = self._forwarded()
+            before = self.life.forwarded()
             self._compare(time.monotonic(), still=True)
             self.looks += 1
             if self._on_fast_path(before):
                 break
-            waits = 2.0 ** min(self._lives() - FREE_RESTARTS, 5) if self._lives() >= FREE_RESTARTS else 0
-            if time.monotonic() > began + HOME + waits:
-                raise Difference(f"not served {HOME + waits:g} s after all was done: {self._ports()}, {self._forwarded()} "
+            if time.monotonic() > began + HOME + self.life.may_wait():
+                raise Difference(f"not served {HOME:g} s after all was done: {self.life.ports()}, {self.life.forwarded()} "
                                  f"forwarded, {before} before the last look\n{self.twins.router.log_end(12)}")
             if meanwhile:
                 self.done[-1] += "; meanwhile " + _text(meanwhile[0])
                 self._apply(meanwhile.pop(0), wait=False)
                 self._compare(time.monotonic())
-        if self._lives() > lives:
+        if self.life.restarts > restarts:
             self.longest_way_home = max(self.longest_way_home, time.monotonic() - began)
         for change in meanwhile:  # what follows is the same, however long it took
             self.done[-1] += "; then " + _text(change)
@@ -170,36 +153,13 @@ class ChangesRun:
 
     def _on_fast_path(self, before):
         """Are all ports served that are there, and has each fence between two of them been counted?"""
-        ports, now = self._ports(), self._forwarded()
+        ports, now = self.life.ports(), self.life.forwarded()
         there = [p for p in PORTS if p not in self.net.off and p not in self.net.down]
         if before is None or now is None or any(ports.get(p) != "served" for p in there):
             return False
         fences = self._fences()
         return all(now[p] > before[p] for p in there if p in fences and onward(p, fences) in there
                    and onward(p, fences) != p)
-
-    def _ports(self):
-        """{port: its state}; empty while the daemon starts."""
-        return {row["port"]: row["state"] for row in self._ask("ports") or []}
-
-    def _forwarded(self):
-        """{port: packets}; None while the daemon starts."""
-        rows = self._ask("counters")
-        return rows and {row["port"]: row["packets"] for row in rows if row["reason"] == "forwarded"}
-
-    def _ask(self, what, **arguments):
-        """None while the daemon starts."""
-        try:
-            return self.twins.ask(what, **arguments)
-        except (OSError, CommandError, ValueError):
-            process = self.twins.router.process
-            expect(process.poll() is None, f"millraced has ended: {self.twins.router.log_tail()}")
-            return None
-
-    def _add_forwarded(self):
-        now = self._forwarded() or {}
-        self.forwarded += max(0, sum(now.values()) - sum(self._counted.values()))
-        self._counted = now
 
     def _look_for_devices(self):
         for table in self.tables.values():
@@ -228,7 +188,7 @@ class ChangesRun:
                 batch.renew()
             self._look_for_devices()
         if wait:
-            wait_until(lambda: self._ask("routes", prefix=new), f"millrace shows the marker route {new}", 10, 0.001)
+            wait_until(lambda: self.life.ask("routes", prefix=new), f"millrace shows the marker route {new}", 10, 0.001)
 
     def _advertise(self, advert):
         """A frame waits in the device, while a command does not: so until what is behind it has been answered."""
@@ -236,17 +196,25 @@ class ChangesRun:
         link, source, to = LINKS[number(advert.device)], router_link_local(advert.router), link_local(advert.device)
         ping = f.ethernet(router_mac(advert.device), advert.mac(), f.ETH_IP6,
                           f.ipv6(source, to, f.ICMP6, f.echo(source, to, 1, self._serial & 0xffff)))
-        for twin in self.twins.twins.values():
+        waiting = list(self.twins.twins.values())
+        for twin in waiting:
             twin.wire.send(link, advert.frame())
 
-            def answered(twin=twin):
+        def answered(twin):
+            return any(frame[54:55] == b"\x81" and frame[60:62] == ping[60:62] for _, frame in twin.wire.read(0.02))
+
+        def all_answered():
+            for twin in waiting:
                 twin.wire.send(link, ping)
-                return any(frame[54:55] == b"\x81" and frame[60:62] == ping[60:62] for _, frame in twin.wire.read(0.05))
-            wait_until(answered, f"the {twin.name} router answers a ping from {source} on {link}", 5, 0)
+            waiting[:] = [twin for twin in waiting if not answered(twin)]
+            return not waiting
+        wait_until(all_answered, f"the routers answer a ping from {source} on {link}", 5, 0)
 
     def _batch(self, lines):
-        failed = {name: batch.run(lines) for name, batch in self.batches.items()} if lines else {}
-        if failed:
+        if lines:
+            for batch in self.batches.values():
+                batch.begin(lines)
+            failed = {name: batch.end() for name, batch in self.batches.items()}
             self.refused += len([1 for line, _ in failed[KERNEL] if "198.51" not in line])
 
     def _wait_for_links(self):
@@ -307,7 +275,7 @@ class ChangesRun:
     def _multipath(self):
         """Members of the multipath routes that the kernel may use: [(network, {(link, MAC)})], the longest first."""
         found, tables = [], {version: self.tables[KERNEL].read(version) for version in (4, 6)}
-        using = [(route, route.expires < 0) for table in tables.values() for route in table]
+        using = [_using(table) for table in tables.values()]
         if using != self._seen:
             self._seen, self._seen_at = using, time.monotonic()
         for version, table in tables.items():
@@ -334,17 +302,23 @@ class ChangesRun:
         return None
 
     def _kernels_differ(self):
-        return any(self.tables[KERNEL].read(v) != self.tables[MILLRACE].read(v) for v in (4, 6))
+        tables = [[_using(table.read(v)) for v in (4, 6)] for table in self.tables.values()]
+        return tables[0] != tables[1]
 
     def _explain(self, difference, chunk):
-        rows = self._ask("routes") or []
+        rows = self.life.ask("routes") or []
         shown = [f"  millrace: {row}" for row in rows for net in PREFIXES.values() if row["prefix"] in net]
-        kernel = [f"  kernel: {route}" for v in (4, 6) for route in self.tables[KERNEL].read(v)
-                  if str(route.prefix) in PREFIXES[v]]
+        kernel = [f"  {name}'s kernel: {route}" for name in self.tables for v in (4, 6)
+                  for route in self.tables[name].read(v) if str(route.prefix) in PREFIXES[v]]
         done = "\n".join(f"  {i}: {text}" for i, text in enumerate(self.done))
         said = str(difference).splitlines()
         return (f"after step {len(self.done) - 1} of chunk {chunk}:\n{done}\n" + "\n".join(said[:60] + kernel + shown) +
                 f"\nrepeat with: tests/conformance --changes {STEPS_A_CHUNK} --seed {self.seed} --first {chunk}")
+
+
+def _using(table):
+    """The routes, and whether their lifetime is over: the kernel shows them a while longer."""
+    return [(route, route.expires < 0) for route in table]
 
 
 def _is_move(change):
@@ -377,17 +351,17 @@ def run(build, steps=STEPS, seed=None, generic=False, first=0):
                 raise AssertionError(f"{len(trial.differences)} differences in {trial.steps} steps\n" +
                                      "\n\n".join(trial.differences))
             # Two routers that do nothing would agree as well.
-            expect(trial.left > 8 * steps and trial.forwarded > 4 * steps,
-                   f"{steps} steps, and only {trial.left} frames left, {trial.forwarded} by the fast path")
+            expect(trial.left > 8 * steps and trial.life.forwarded_before > 4 * steps,
+                   f"{steps} steps, and only {trial.left} frames left, {trial.life.forwarded_before} by the fast path")
             expect(trial.kernels_apart <= 1 + steps / 1000, f"the two kernels did not do the same {trial.kernels_apart} times")
             expect(trial.refused < 0.6 * steps, f"the kernel refused {trial.refused} commands in {steps} steps")
-            expect(trial.restarts > steps / 300, f"the daemon started again {trial.restarts} times")
+            expect(trial.life.restarts >= steps // 300, f"the daemon started again {trial.life.restarts} times")
         seconds = time.monotonic() - begin
         print(f"{trial.steps} steps in {seconds:.1f} s ({trial.steps / seconds:.0f} a second), {trial.left} frames left each "
-              f"router, {trial.forwarded} by the fast path; {trial.refused} commands refused by both kernels;\n"
+              f"router, {trial.life.forwarded_before} by the fast path; {trial.refused} commands refused by both kernels;\n"
               f"  equal at the second look or later {trial.late} times (at most {trial.longest_lag * 1000:.0f} ms), "
               f"{trial.kernels_late} times with kernels that differed for a moment, "
               f"{trial.kernels_apart} times for good\n"
-              f"  ports came home {trial.homecomings} times, with {trial.restarts} restarts; equal at {trial.looks} looks meanwhile; "
+              f"  ports came home {trial.homecomings} times, with {trial.life.restarts} restarts; equal at {trial.looks} looks meanwhile; "
               f"served again after {trial.longest_way_home:.2f} s at the latest")
     return cases.finish()
