@@ -89,7 +89,7 @@ class ChangesRun:
                 self._step(chunk, self.net.all_home)
             self.life.add_forwarded()
             chunk += 1
-            if steps > 10 * STEPS and self.steps % 1000 == 0:
+            if steps > 10 * STEPS and chunk % 10 == 0:
                 print(f"{self.steps} steps", flush=True)
 
     def _forget_routes(self):
