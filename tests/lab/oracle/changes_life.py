@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The daemon of a run that makes it start again: what it says meanwhile, and what all its lives have counted."""
 
+import contextlib
+import threading
+
 from ..cases import expect
 from ..netns import CommandError
 
@@ -49,6 +52,32 @@ class Life:
     def ports(self):
         """{port: its state}; empty while it starts."""
         return {row["port"]: row["state"] for row in self.ask("ports") or []}
+
+    @contextlib.contextmanager
+    def served(self, ports):
+        """A function: are all these served? A thread asks, since a daemon that is about to end lets one wait for the answer."""
+        said, ended = [False], threading.Event()
+
+        def ask():
+            while not ended.wait(0.01):
+                try:
+                    states = self.ports()
+                    said[0] = all(states.get(p) == "served" for p in ports)
+                except AssertionError as error:
+                    said[0] = error
+                    return
+
+        def answer():
+            if isinstance(said[0], AssertionError):
+                raise said[0]
+            return said[0]
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield answer
+        finally:
+            ended.set()
+            thread.join()
 
     def forwarded(self):
         """{port: packets}; None while it starts."""

@@ -24,7 +24,7 @@ from .changes_life import Life
 from .changes_net import (CHANGING, CONNECTED, PREFIXES, SOURCES, Advert, ChangesNet, mac_of, neighbours,
                           router_link_local)
 from .changes_ports import GONE, KNOWN_AS, Move, Mover, other_link_local
-from .exchange import Difference, Exchange, onward, transit
+from .exchange import Difference, Exchange, Lost, onward, transit
 from .twins import DEVICES, KERNEL, MILLRACE, PORTS, Twins, address, link_local, number, router_mac
 from .wire import LINKS
 
@@ -33,6 +33,7 @@ STEPS_A_CHUNK = 100
 LAG = 0.3
 HOME = 30.0  # s, until a port that is home is served, where others hold RTNL; netns.comeback is strict
 LATE = 1.0  # s, for a frame that is not lost
+MEANWHILE = 0.2  # s, between two changes while a port comes home
 MOST_DIFFERENCES = 5
 SYSCTLS = {f"net__ipv6__conf__{{}}__{key}": value for key, value in
            (("accept_ra", 2), ("autoconf", 0), ("accept_ra_rt_info_max_plen", 128))}
@@ -127,23 +128,26 @@ class ChangesRun:
         return True
 
     def _home(self, meanwhile):
-        """Until all ports that are there are served again, and forward."""
-        began = time.monotonic()
+        """Until all ports that are there are served again, and forward. meanwhile: changes, one now and then."""
+        began = last = time.monotonic()
         self.homecomings += 1
         restarts = self.life.restarts
-        while True:
-            before = self.life.forwarded()
-            self._compare(time.monotonic(), still=True)
-            self.looks += 1
-            if self._on_fast_path(before):
-                break
-            if time.monotonic() > began + HOME + self.life.may_wait():
-                raise Difference(f"not served {HOME:g} s after all was done: {self.life.ports()}, {self.life.forwarded()} "
-                                 f"forwarded, {before} before the last look\n{self.twins.router.log_end(12)}")
-            if meanwhile:
-                self.done[-1] += "; meanwhile " + _text(meanwhile[0])
-                self._apply(meanwhile.pop(0), wait=False)
-                self._compare(time.monotonic())
+        there = [p for p in PORTS if p not in self.net.off and p not in self.net.down]
+        with self.life.served(there) as served:
+            while True:
+                before = self.life.forwarded() if served() else None
+                self._compare(time.monotonic(), still=True)
+                self.looks += 1
+                if before and self._counted(there, before, self.life.forwarded()):
+                    break
+                if time.monotonic() > began + HOME + self.life.may_wait():
+                    raise Difference(f"not served {HOME:g} s after all was done: {self.life.ports()}, {before} forwarded before "
+                                     f"the last look, {self.life.forwarded()} now\n{self.twins.router.log_end(12)}")
+                if meanwhile and time.monotonic() > last + MEANWHILE:
+                    self.done[-1] += "; meanwhile " + _text(meanwhile[0])
+                    self._apply(meanwhile.pop(0), wait=False)
+                    self._compare(time.monotonic())
+                    last = time.monotonic()
         if self.life.restarts > restarts:
             self.longest_way_home = max(self.longest_way_home, time.monotonic() - began)
         for change in meanwhile:  # what follows is the same, however long it took
@@ -151,15 +155,11 @@ class ChangesRun:
             self._apply(change)
             self._compare(time.monotonic())
 
-    def _on_fast_path(self, before):
-        """Are all ports served that are there, and has each fence between two of them been counted?"""
-        ports, now = self.life.ports(), self.life.forwarded()
-        there = [p for p in PORTS if p not in self.net.off and p not in self.net.down]
-        if before is None or now is None or any(ports.get(p) != "served" for p in there):
-            return False
+    def _counted(self, there, before, now):
+        """Has each fence between two of these ports been counted as forwarded?"""
         fences = self._fences()
-        return all(now[p] > before[p] for p in there if p in fences and onward(p, fences) in there
-                   and onward(p, fences) != p)
+        return now and all(now[p] > before[p] for p in there if p in fences and onward(p, fences) in there
+                           and onward(p, fences) != p)
 
     def _look_for_devices(self):
         for table in self.tables.values():
@@ -237,18 +237,21 @@ class ChangesRun:
             strict = still and time.monotonic() > self._seen_at + LAG
             try:
                 tries += 1
-                trial = self.exchange.compare(frames, LATE if strict else 0.03, self._fences(), lose_none=still)
+                trial = self.exchange.compare(frames, 0.03, self._fences(), lose_none=still)
                 self.left += len(trial.left[KERNEL])
                 break
-            except Difference:
+            except Lost:
+                raise
+            except Difference as difference:
                 self._members = self._multipath()
                 if self._kernels_differ():
                     # They are two machines in time: a lifetime's end, a link's carrier, the garbage collector.
                     if time.monotonic() > began + 5:
                         raise KernelsDiffer from None
                     kernels_differ, settled = True, time.monotonic()
-                elif strict and time.monotonic() > self._seen_at + LAG + LATE:
-                    raise
+                elif strict and time.monotonic() > self._seen_at + LAG:
+                    difference.trial.wait_equal(LATE, 0.0, None)
+                    break
                 elif time.monotonic() > max(settled if kernels_differ else began, self._seen_at) + LAG + 0.05 * kernels_differ:
                     raise
                 for twin in self.twins.twins.values():
