@@ -6,6 +6,8 @@ import select
 import subprocess
 import time
 
+from .netns import CommandError
+
 _FAILED = re.compile(r"^Command failed -:(\d+)$")
 
 
@@ -27,7 +29,7 @@ class IpBatch:
         self.close()
         self._start()
 
-    def run(self, lines, seconds=10):
+    def run(self, lines, seconds=60):
         """Runs the commands, in force when this returns; returns [(command, what was said)] of those that failed."""
         self.begin(lines)
         return self.end(seconds)
@@ -40,7 +42,7 @@ class IpBatch:
         self._process.stdin.flush()
         self._running = lines
 
-    def end(self, seconds=10):
+    def end(self, seconds=60):
         lines, first = self._running, self._lines + 1
         end = self._lines = self._lines + len(lines) + 1
         failed, said, give_up = [], [], time.monotonic() + seconds
@@ -58,10 +60,10 @@ class IpBatch:
     def _line(self, give_up):
         while b"\n" not in self._said:
             if not select.select([self._process.stderr], [], [], max(0, give_up - time.monotonic()))[0]:
-                raise TimeoutError("ip -batch does not answer")
+                raise CommandError("ip -batch does not answer")
             got = self._process.stderr.read1(65536)
             if not got:
-                raise TimeoutError(f"ip -batch has ended, as it does at a wrong word: {self._last}")
+                raise CommandError(f"ip -batch has ended, as it does at a wrong word: {self._last}")
             self._said += got
         line, self._said = self._said.split(b"\n", 1)
         self._last = line.decode(errors="replace")

@@ -9,6 +9,7 @@ from ..netns import CommandError
 
 FREE_RESTARTS = 3  # in a minute; each more waits, see millraced(8)
 SPENT = 2  # a life that has so many behind it does not begin another chunk
+HOLDS_RTNL = 60  # s, that others may, and an end waits for
 
 
 class Life:
@@ -22,7 +23,7 @@ class Life:
         """With free restarts unspent."""
         if self._restarts() < SPENT:
             return
-        expect(self.router.stop() == 0, f"the daemon did not end well: {self.router.log_tail()}")
+        expect(self.router.stop(HOLDS_RTNL) == 0, f"the daemon did not end well: {self.router.log_tail()}")
         self.restarts_before += self._restarts()
         self._log_read = self.router.log_path.stat().st_size
         self.router.start()
@@ -55,7 +56,7 @@ class Life:
 
     @contextlib.contextmanager
     def served(self, ports):
-        """A function: are all these served? A thread asks, since a daemon that is about to end lets one wait for the answer."""
+        """A function: are all these served? A thread asks: a daemon that is about to end lets one wait."""
         said, ended = [False], threading.Event()
 
         def ask():

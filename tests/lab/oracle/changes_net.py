@@ -119,7 +119,8 @@ class ChangesNet(PortsNet):
         return self.by_name(self.rng.choice((ChangesNet.swap, lambda net: net.route(4), lambda net: net.route(6)))(self))
 
     def begin(self):
-        """All ports are at home: from whatever there was to the net without a random route, but for those that forget() takes."""
+        """All ports are at home. From whatever there was to the net without a random route, but for those that forget()
+        takes."""
         self.down, self.without4, self.without6 = set(), set(), set()
         self.known = {4: [], 6: []}
         lines = [line for device in CHANGING for line in self.restored(device)]

@@ -33,6 +33,7 @@ STEPS_A_CHUNK = 100
 LAG = 0.3
 HOME = 30.0  # s, until a port that is home is served, where others hold RTNL; netns.comeback is strict
 LATE = 1.0  # s, for a frame that is not lost
+RTNL = 60  # s, that others of the machine may hold it
 MEANWHILE = 0.2  # s, between two changes while a port comes home
 MOST_DIFFERENCES = 5
 SYSCTLS = {f"net__ipv6__conf__{{}}__{key}": value for key, value in
@@ -100,7 +101,7 @@ class ChangesRun:
                     left = self.net.forget(self.tables[name].read(version))
                     self.batches[name].run(left)
                     return not left
-                wait_until(gone, "no random route is left", 5, 0.0)
+                wait_until(gone, "no random route is left", RTNL, 0.0)
 
     def _step(self, chunk, change_of):
         self.life.add_forwarded()
@@ -141,8 +142,8 @@ class ChangesRun:
                 if before and self._counted(there, before, self.life.forwarded()):
                     break
                 if time.monotonic() > began + HOME + self.life.may_wait():
-                    raise Difference(f"not served {HOME:g} s after all was done: {self.life.ports()}, {before} forwarded before "
-                                     f"the last look, {self.life.forwarded()} now\n{self.twins.router.log_end(12)}")
+                    raise Difference(f"not served {HOME:g} s after all was done: {self.life.ports()}, {before} forwarded "
+                                     f"before the last look, {self.life.forwarded()} now\n{self.twins.router.log_end(12)}")
                 if meanwhile and time.monotonic() > last + MEANWHILE:
                     self.done[-1] += "; meanwhile " + _text(meanwhile[0])
                     self._apply(meanwhile.pop(0), wait=False)
@@ -188,7 +189,7 @@ class ChangesRun:
                 batch.renew()
             self._look_for_devices()
         if wait:
-            wait_until(lambda: self.life.ask("routes", prefix=new), f"millrace shows the marker route {new}", 10, 0.001)
+            wait_until(lambda: self.life.ask("routes", prefix=new), f"millrace shows the marker route {new}", RTNL, 0.001)
 
     def _advertise(self, advert):
         """A frame waits in the device, while a command does not: so until what is behind it has been answered."""
@@ -208,7 +209,7 @@ class ChangesRun:
                 twin.wire.send(link, ping)
             waiting[:] = [twin for twin in waiting if not answered(twin)]
             return not waiting
-        wait_until(all_answered, f"the routers answer a ping from {source} on {link}", 5, 0)
+        wait_until(all_answered, f"the routers answer a ping from {source} on {link}", RTNL, 0)
 
     def _batch(self, lines):
         if lines:
@@ -223,10 +224,11 @@ class ChangesRun:
                   and (device not in self.net.off or self.net.off[device].how not in GONE)}
 
         def there(twin):
-            return wanted <= {KNOWN_AS.get(link["ifname"], link["ifname"]) for link in twin.netns.ip_json("-6", "addr", "show", "up", "scope", "link")
+            up = twin.netns.ip_json("-6", "addr", "show", "up", "scope", "link")
+            return wanted <= {KNOWN_AS.get(link["ifname"], link["ifname"]) for link in up
                               if "LOWER_UP" in link["flags"] and link["addr_info"]}
         for twin in self.twins.twins.values():
-            wait_until(lambda t=twin: there(t), "the links are up", 5, 0.01)
+            wait_until(lambda t=twin: there(t), "the links are up", RTNL, 0.01)
 
     def _compare(self, began, still=False):
         """still: nothing was done, so all must be equal at the first look and nothing be lost, but where the kernels change
@@ -365,6 +367,6 @@ def run(build, steps=STEPS, seed=None, generic=False, first=0):
               f"  equal at the second look or later {trial.late} times (at most {trial.longest_lag * 1000:.0f} ms), "
               f"{trial.kernels_late} times with kernels that differed for a moment, "
               f"{trial.kernels_apart} times for good\n"
-              f"  ports came home {trial.homecomings} times, with {trial.life.restarts} restarts; equal at {trial.looks} looks meanwhile; "
-              f"served again after {trial.longest_way_home:.2f} s at the latest")
+              f"  ports came home {trial.homecomings} times, with {trial.life.restarts} restarts; equal at {trial.looks} looks "
+              f"meanwhile; served again after {trial.longest_way_home:.2f} s at the latest")
     return cases.finish()
