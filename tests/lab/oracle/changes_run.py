@@ -121,6 +121,7 @@ class ChangesRun:
             if is_up or any(isinstance(c, Move) for c in change):
                 self._home(meanwhile)
         except (Difference, TimeoutError) as difference:
+            print(f"a difference: step {len(self.done) - 1} of chunk {chunk}", flush=True)  # whatever becomes of the run
             self.differences.append(self._explain(difference, chunk))
             return False
         except KernelsDiffer:
