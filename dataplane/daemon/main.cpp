@@ -18,6 +18,7 @@
 #include "dataplane/daemon/port_keeper.hpp"
 #include "dataplane/daemon/port_states.hpp"
 #include "dataplane/daemon/preflight.hpp"
+#include "dataplane/daemon/punt_relief.hpp"
 #include "dataplane/daemon/restart.hpp"
 #include "dataplane/daemon/show.hpp"
 #include "dataplane/daemon/steering.hpp"
@@ -227,6 +228,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
         return tl::unexpected(sync.error());
     }
 
+    PuntRelief relief(names, **punter, **workers, **tables, steering);
     const Running running{open.ports, **tables, **workers, **punter, steering, states};
     const Telemetry telemetry(running);
     (*server)->add_show("ports", show_ports(running));
@@ -270,6 +272,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
                                   (*tables)->commit();  // grace periods that have ended since the last change
                                   enable_once_synced();
                               })),
+          keep((*loop)->every(PuntRelief::period_us, [&] { relief.look(); })),
           keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
           keep((*loop)->on_io(steering.watch_fd(), EPOLLIN, [&](uint32_t) { steering.look(); })),
           keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),

@@ -32,9 +32,12 @@ std::string reason_of(const std::string& port, const Status& status) {
 std::set<std::string> lines_of(std::span<const Keep> keeps) {
     std::set<std::string> lines;
     for (const Keep& k : keeps) {
-        if (k.prefix && (k.cause == KeepCause::limit || k.cause == KeepCause::learned)) {
+        if (k.prefix &&
+            (k.cause == KeepCause::limit || k.cause == KeepCause::learned || k.cause == KeepCause::punts)) {
             lines.insert(fmt::format("prefixes that 'millrace show steering' lists: {}",
-                                     k.cause == KeepCause::learned ? "learned by ICMP" : k.text));
+                                     k.cause == KeepCause::learned ? "learned by ICMP"
+                                     : k.cause == KeepCause::punts ? "punted in bulk"
+                                                                   : k.text));
         } else {
             lines.insert(
                 fmt::format("{}{}: {}", k.port.empty() ? "" : "port " + k.port + ": ", k.what(), k.text));
@@ -173,6 +176,7 @@ void Steering::write(Port& port) {
 
 void Steering::settle() {
     std::vector<Keep> keeps = found_;
+    keeps.insert(keeps.end(), punted_.begin(), punted_.end());
     for (const Family family : families) {
         if (const Own& own = own_[index_of(family)]; !own.error.empty()) {
             keeps.push_back({.cause = KeepCause::limit, .family = family, .text = own.error});
@@ -220,6 +224,11 @@ void Steering::set_keeps(std::span<const Keep> found) {
     found_.assign(found.begin(), found.end());
     take_found();
     watch_->nudge();  // a port that joins or leaves a bridge is another one to both
+    settle();
+}
+
+void Steering::set_punted(std::vector<Keep> keeps) {
+    punted_ = std::move(keeps);
     settle();
 }
 

@@ -38,6 +38,8 @@ class Steering {
     void set_local(const IpAddress& address, bool present);
     // What the kernel keeps of the ports' traffic beside the configuration's [keep]; the whole list.
     void set_keeps(std::span<const Keep> keeps);
+    // What is punted in bulk; the whole list.
+    void set_punted(std::vector<Keep> keeps);
     // With what was found here: maps that take no more, and what PortWatch sees.
     [[nodiscard]] const std::vector<Keep>& keeps() const { return keeps_; }
     [[nodiscard]] const KeepConfig& configured() const { return configured_; }
@@ -116,10 +118,11 @@ class Steering {
 
     std::unique_ptr<PortWatch> watch_;
     KeepConfig configured_;
-    std::vector<Keep> found_;  // set_keeps()
-    std::vector<Keep> keeps_;  // as shown
-    std::vector<Port> ports_;  // by PortId
-    std::vector<Own> own_;     // by family
+    std::vector<Keep> found_;   // set_keeps()
+    std::vector<Keep> punted_;  // set_punted()
+    std::vector<Keep> keeps_;   // as shown
+    std::vector<Port> ports_;   // by PortId
+    std::vector<Own> own_;      // by family
     bool on_ = false;
 };
 

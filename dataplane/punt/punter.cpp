@@ -74,9 +74,14 @@ unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
     }
     for (unsigned i = 0; i < n; ++i) {
         auto* frame = static_cast<rte_mbuf*>(frames[i]);
+        const void* data = rte_pktmbuf_mtod(frame, const void*);
+        const uint32_t length = rte_pktmbuf_data_len(frame);
+        if (budget == nullptr) {
+            port.sample.saw(data, length);
+        }
         if (budget != nullptr && !budget->take()) {
             port.over_rate.add(1);
-        } else if (port.tap->write(rte_pktmbuf_mtod(frame, const void*), rte_pktmbuf_data_len(frame))) {
+        } else if (port.tap->write(data, length)) {
             port.written.add(1);
         } else {
             port.refused.add(1);

@@ -29,6 +29,7 @@ namespace millrace {
     X(local, "local")                 \
     X(limit, "limit")                 \
     X(learned, "learned")             \
+    X(punts, "punts")                 \
     X(routes, "routes")
 
 enum class KeepCause : uint8_t {
