@@ -160,6 +160,19 @@ Status PortMaps::set_keep_ports(const KeepConfig& keep) {
     return {};
 }
 
+namespace {
+
+void take_protocols(const KeepConfig& keep, millrace_steer_config& config) {
+    std::fill(std::begin(config.keep_protocol), std::end(config.keep_protocol), 0);
+    for (const uint8_t protocol : keep.protocols) {
+        config.keep_protocol[protocol / 64] |= 1ULL << (protocol % 64);
+    }
+    config.flags |= keep.l4_ports.empty() ? 0 : MILLRACE_FLAG_KEEP_L4;
+    config.flags |= keep.protocols.empty() ? 0 : MILLRACE_FLAG_KEEP_PROTOCOL;
+}
+
+}  // namespace
+
 // The flags come last: until then what is new has no effect where the policy was empty before.
 Status PortMaps::set_keep(const KeepConfig& keep) {
     auto now = config();
@@ -180,15 +193,23 @@ Status PortMaps::set_keep(const KeepConfig& keep) {
     if (const int error = replace_keys(keep6_.get(), v6); error != 0) {
         return failed(fmt::format("keep: cannot store {} IPv6 prefixes", v6.size()), error);
     }
-    std::fill(std::begin(now->keep_protocol), std::end(now->keep_protocol), 0);
-    for (const uint8_t protocol : keep.protocols) {
-        now->keep_protocol[protocol / 64] |= 1ULL << (protocol % 64);
-    }
     now->flags &= ~keep_flags;
     now->flags |= v4.empty() ? 0 : MILLRACE_FLAG_KEEP4;
     now->flags |= v6.empty() ? 0 : MILLRACE_FLAG_KEEP6;
-    now->flags |= keep.l4_ports.empty() ? 0 : MILLRACE_FLAG_KEEP_L4;
-    now->flags |= keep.protocols.empty() ? 0 : MILLRACE_FLAG_KEEP_PROTOCOL;
+    take_protocols(keep, *now);
+    return write_config(*now);
+}
+
+Status PortMaps::set_keep_protocols(const KeepConfig& keep) {
+    auto now = config();
+    if (!now) {
+        return tl::unexpected(now.error());
+    }
+    if (auto ports = set_keep_ports(keep); !ports) {
+        return ports;
+    }
+    now->flags &= ~(MILLRACE_FLAG_KEEP_L4 | MILLRACE_FLAG_KEEP_PROTOCOL);
+    take_protocols(keep, *now);
     return write_config(*now);
 }
 

@@ -40,6 +40,9 @@ class PortMaps {
     // MILLRACE_MAX_KEEP prefixes of a family.
     Status set_keep(const KeepConfig& keep);
 
+    // Its protocols and L4 ports alone. Error: as above.
+    Status set_keep_protocols(const KeepConfig& keep);
+
     // What is kept of a family beyond protocols and L4 ports, which stay: replaces its prefixes of the policy
     // (all are of that family), and says whether all of it is kept. While the prefixes change, all of it is:
     // no packet slips through. Error: more than MILLRACE_MAX_KEEP prefixes, or the kernel has no room for

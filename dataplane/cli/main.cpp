@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/cli/actions.hpp"
 #include "dataplane/cli/client.hpp"
 #include "dataplane/cli/sync_text.hpp"
 #include "dataplane/cli/table.hpp"
@@ -159,7 +160,7 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"millrace: look into a running millraced"};
+    CLI::App app{"millrace: look into a running millraced, and tell it what to do"};
     app.set_version_flag("--version", MILLRACE_VERSION);
     app.require_subcommand(1);
     ShowOptions options;
@@ -193,6 +194,7 @@ int main(int argc, char** argv) {
         "  millrace show steering --json             what the kernel keeps and why, verdicts");
     cli::Command other;
     cli::add_verify(app, options.socket, other);
+    cli::add_actions(app, options.socket, other);
     cli::add_debug(app, options.socket, other);
     app.footer("'millrace show --help' lists what there is to show.");
 

@@ -13,12 +13,14 @@
 
 #include "dataplane/config/config_file.hpp"
 #include "dataplane/control/server.hpp"
+#include "dataplane/daemon/actions.hpp"
 #include "dataplane/daemon/drain.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
 #include "dataplane/daemon/port_states.hpp"
 #include "dataplane/daemon/preflight.hpp"
 #include "dataplane/daemon/punt_relief.hpp"
+#include "dataplane/daemon/reload.hpp"
 #include "dataplane/daemon/restart.hpp"
 #include "dataplane/daemon/show.hpp"
 #include "dataplane/daemon/steering.hpp"
@@ -98,35 +100,8 @@ std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& 
     return kept;
 }
 
-// Can the next life read it? Asked at most once a second, and told once.
-class ConfigCheck {
-  public:
-    explicit ConfigCheck(const std::string& path) : path_(path) {}
-    [[nodiscard]] bool good(uint64_t now_ms) {
-        if (now_ms < next_ms_) {
-            return false;
-        }
-        const auto config = load_config(path_);
-        if (config) {
-            return true;
-        }
-        next_ms_ = now_ms + 1000;
-        if (std::string text = config.error().text(); text != told_) {
-            spdlog::warn("millraced does not start again for a port with this configuration: {}", text);
-            told_ = std::move(text);
-        }
-        return false;
-    }
-
-  private:
-    const std::string& path_;
-    uint64_t next_ms_ = 0;
-    std::string told_;
-};
-
 Status serve(const Config& config, const Options& options, Self& self) {
     const bool debug_hooks = options.debug_hooks;
-    ConfigCheck next_config(options.config);
     auto loop = EventLoop::create();
     if (!loop) {
         return tl::unexpected(loop.error());
@@ -151,6 +126,11 @@ Status serve(const Config& config, const Options& options, Self& self) {
         }
     }
 
+    std::function<void()> handle_hangup = [] {};  // until there is something to reload
+    if (auto added = keep((*loop)->on_signal(SIGHUP, [&] { handle_hangup(); })); !added) {
+        return added;
+    }
+
     auto server = Server::listen(**loop, config.control_socket);
     if (!server) {
         return tl::unexpected(server.error());
@@ -173,6 +153,8 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (std::none_of(problems->begin(), problems->end(), is_open)) {
         return fail(problems->front());
     }
+    Reload next_config(options.config, config, self.cpus(), steering);
+    handle_hangup = [&] { next_config.run_and_log(); };
     warn_of_queues(config);
     const auto eal = Eal::start(config);
     if (!eal) {
@@ -207,6 +189,11 @@ Status serve(const Config& config, const Options& options, Self& self) {
         self.restarts().none_is_refused();
     }
     PortStates states(open, steering, **tables);
+    for (size_t p = 0; p < config.ports.size(); ++p) {
+        const auto& drained = self.drained();
+        states.set_drained(PortId{static_cast<uint16_t>(p)},
+                           std::find(drained.begin(), drained.end(), config.ports[p].name) != drained.end());
+    }
     const Ended keeper_ended;
     const auto keeper = PortKeeper::start(kept_ports(config, open, **punter, steering),
                                           config.steering.pin_root, config.workers.cores.size());
@@ -238,6 +225,10 @@ Status serve(const Config& config, const Options& options, Self& self) {
     (*server)->add_show("nexthops", sync::show_nexthops((*sync)->mirror()));
     (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror(), (*sync)->neighbour_care()));
     (*server)->add_show("sync", sync::show_sync(**sync));
+
+    (*server)->add_action("drain", drain_ports(running, states));
+    (*server)->add_action("undrain", undrain_ports(running, states));
+    (*server)->add_action("reload", reload(next_config));
 
     (*server)->add_show("verify", sync::verify(**sync));
     (*server)->add_show("plant", debug_hooks ? sync::plant(**sync) : refuse_plant());
@@ -287,6 +278,11 @@ Status serve(const Config& config, const Options& options, Self& self) {
                   sd_notify(0, "WATCHDOG=1");
               }
               const uint64_t now = sync::FibSync::now_ms();
+              if (next_config.wants_restart()) {
+                  self.start_again(false);
+                  (*loop)->stop();
+                  return;
+              }
               if (!enabled || self.restarts().next_ms(now) > now) {
                   return;
               }
@@ -320,9 +316,12 @@ Status serve(const Config& config, const Options& options, Self& self) {
     sd_notify(0,
               again ? "WATCHDOG=1\nSTATUS=starting again" : "STOPPING=1\nSTATUS=handing over to the kernel");
     const Status disabled = steering.enable(false);
-    const std::string left = drain(open.ports, **workers, **punter, drain_deadline);
-    if (!left.empty()) {
-        spdlog::warn("not empty at the end: {}", left);
+    std::vector<PortId> all;
+    for (size_t p = 0; p < open.ports.size(); ++p) {
+        all.push_back(PortId{static_cast<uint16_t>(p)});
+    }
+    if (Drain rest(open.ports, std::move(all), **workers, **punter); !rest.wait(drain_deadline)) {
+        spdlog::warn("not empty at the end: {}", rest.left());
     }
     for (size_t p = 0; p < open.ports.size(); ++p) {
         const auto program = steering::attached_program(open.ports[p].name(), config.steering.pin_root);
@@ -332,7 +331,10 @@ Status serve(const Config& config, const Options& options, Self& self) {
     }
     if (again) {
         // Neighbours stay managed: the next life knows its own by their protocol number.
-        self.restarts().count(sync::FibSync::now_ms(), self.for_refused());
+        if (!next_config.wants_restart()) {
+            self.restarts().count(sync::FibSync::now_ms(), self.for_refused());
+        }
+        self.set_drained(states.drained());
     } else {
         (*sync)->give_back_neighbours();
     }
@@ -369,7 +371,7 @@ int main(int argc, char** argv) {
         return fatal(config.error());
     }
     start_log(config->log_level);
-    if (auto ready = preflight(*config); !ready) {
+    if (auto ready = preflight(*config, self.cpus()); !ready) {
         return fatal(ready.error());
     }
     if (options.check) {

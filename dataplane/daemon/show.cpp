@@ -3,7 +3,6 @@
 
 #include <netinet/in.h>
 
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "steering_bpf/reason_names.hpp"
@@ -11,26 +10,6 @@
 namespace millrace::dataplane {
 
 namespace {
-
-// For tables that are short whatever the router carries.
-class FewRows : public RowSource {
-  public:
-    explicit FewRows(std::vector<nlohmann::ordered_json> rows) : rows_(std::move(rows)) {}
-    Step next(std::string& row) override {
-        if (next_ == rows_.size()) {
-            return Step::end;
-        }
-        // Names of netdevs may be any bytes: what is not UTF-8 is replaced.
-        row = rows_[next_++].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-        return Step::row;
-    }
-
-  private:
-    std::vector<nlohmann::ordered_json> rows_;
-    size_t next_ = 0;
-};
-
-using Row = nlohmann::ordered_json;
 
 const char* family_name(Family family) {
     return family == Family::ipv4 ? "ipv4" : "ipv6";
@@ -55,19 +34,11 @@ Row port_row(const Running& running, PortId id) {
         tx_packets += counters.tx_packets.read();
         tx_bytes += counters.tx_bytes.read();
     }
-    Row row;
-    std::string problem = running.states.problem(id);
-    const bool usable = interface != nullptr && interface->usable;
-    if (problem.empty() && !usable) {
-        problem = "its link is down, or a bridge, bond or VRF has it";
-    }
-    row["port"] = port.name();
-    row["state"] = problem.empty() ? "served" : "kernel";
-    row["reason"] = problem.empty() ? Row(nullptr) : Row(problem);
+    Row row = port_state(running, id);
     row["ifindex"] = interface == nullptr ? Row(nullptr) : Row(raw(interface->ifindex));
     row["mac"] = interface == nullptr ? Row(nullptr) : Row(interface->mac.text());
     row["mtu"] = interface == nullptr ? Row(nullptr) : Row(interface->mtu);
-    row["usable"] = usable;
+    row["usable"] = interface != nullptr && interface->usable;
     row["queues"] = port.queues().size();
     const auto mode = running.steering.mode(id);
     row["xdp_mode"] = mode ? Row(steering::name(*mode)) : Row(nullptr);
@@ -128,6 +99,17 @@ Row kept_row(const KeptRoutes& kept) {
 }
 
 }  // namespace
+
+Row port_state(const Running& running, PortId id) {
+    const Interface* interface = running.tables.interface_of(id);
+    std::string problem = running.states.problem(id);
+    if (problem.empty() && (interface == nullptr || !interface->usable)) {
+        problem = "its link is down, or a bridge, bond or VRF has it";
+    }
+    return {{"port", running.ports[raw(id)].name()},
+            {"state", problem.empty() ? "served" : "kernel"},
+            {"reason", problem.empty() ? Row(nullptr) : Row(problem)}};
+}
 
 uint64_t packets(const Running& running, PortId port, Reason reason) {
     switch (reason) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "dataplane/daemon/few_rows.hpp"
 #include "dataplane/daemon/port_states.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/forward/worker_set.hpp"
@@ -29,6 +30,8 @@ struct Running {
 // state: "served", or "kernel" where the port is left to it; reason says why. null: what the port does not
 // have.
 RowOpener show_ports(Running running);
+// The first three of these.
+Row port_state(const Running& running, PortId id);
 // By ingress port, every reason: {"port","reason","packets","text"}
 RowOpener show_counters(Running running);
 // First what the kernel keeps, and why:

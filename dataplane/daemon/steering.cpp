@@ -162,6 +162,11 @@ void Steering::write(Port& port) {
         write_family(port, family);
     }
     Status done = port.maps->set_judgement(port.watched.macvlan);
+    if (!port.keep_written) {
+        const Status policy = port.maps->set_keep_protocols(configured_);
+        port.keep_written = policy.has_value();
+        done = done ? policy : done;
+    }
     if (const Status mac = port.maps->set_mac(port.mac); done) {
         done = mac;
     }
@@ -224,6 +229,14 @@ void Steering::set_keeps(std::span<const Keep> found) {
     found_.assign(found.begin(), found.end());
     take_found();
     watch_->nudge();  // a port that joins or leaves a bridge is another one to both
+    settle();
+}
+
+void Steering::set_configured(const KeepConfig& keep) {
+    configured_ = keep;
+    for (Port& port : ports_) {
+        port.keep_written = false;
+    }
     settle();
 }
 

@@ -43,6 +43,7 @@ class Steering {
     // With what was found here: maps that take no more, and what PortWatch sees.
     [[nodiscard]] const std::vector<Keep>& keeps() const { return keeps_; }
     [[nodiscard]] const KeepConfig& configured() const { return configured_; }
+    void set_configured(const KeepConfig& keep);
     // Now, for all ports whose maps say what they should.
     void beat();
     // From here on the ports' devices are looked at again and again, on a thread that inherits what the
@@ -89,6 +90,7 @@ class Steering {
         std::array<Kept, 2> kept{};  // by family, as the others
         // What the maps say; nullopt = not known, to be written.
         std::array<std::optional<Kept>, 2> written{};
+        bool keep_written = true;  // [keep] protocols and l4_ports
         PortWatch::Found watched{};
         std::array<uint32_t, 2> own{};         // generation of the table of own addresses; 0 = none
         std::array<std::string, 2> refused{};  // why all of the family is kept

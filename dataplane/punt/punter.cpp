@@ -91,10 +91,9 @@ unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
     return n;
 }
 
-bool Punter::empty() const {
-    return std::all_of(rings_.begin(), rings_.end(), [](const PuntRings& r) {
-        return rte_ring_empty(r.carry_on) != 0 && rte_ring_empty(r.answer) != 0;
-    });
+bool Punter::empty(PortId port) const {
+    const PuntRings& rings = rings_[raw(port)];
+    return rte_ring_empty(rings.carry_on) != 0 && rte_ring_empty(rings.answer) != 0;
 }
 
 unsigned Punter::round() {

@@ -40,8 +40,8 @@ class Punter {
         auto& tap = ports_[raw(port)]->tap;
         return tap ? &*tap : nullptr;
     }
-    // Does nothing wait? What the thread has in hand is no longer in a ring. Any thread.
-    [[nodiscard]] bool empty() const;
+    // Does nothing of the port wait? What the thread has in hand is no longer in a ring. Any thread.
+    [[nodiscard]] bool empty(PortId port) const;
     // Any thread.
     [[nodiscard]] uint64_t written(PortId port) const { return ports_[raw(port)]->written.read(); }
     [[nodiscard]] uint64_t refused(PortId port) const { return ports_[raw(port)]->refused.read(); }

@@ -23,6 +23,7 @@ struct PortConfig {
     uint16_t queues = 1;     // receive queues 0 .. queues-1 are served; 1 .. MILLRACE_MAX_QUEUES
     bool zero_copy = false;  // demand zero-copy sockets; otherwise the kernel copies, which every driver can
     VlanTags vlan_tags = VlanTags::automatic;
+    bool operator==(const PortConfig&) const = default;
 };
 
 enum class IdlePolicy : uint8_t {
@@ -34,6 +35,7 @@ struct WorkerConfig {
     std::vector<uint16_t> cores;  // one worker for each; CPU numbers
     IdlePolicy idle = IdlePolicy::sleep;
     uint32_t idle_after_us = 50;  // microseconds without a packet before a worker sleeps
+    bool operator==(const WorkerConfig&) const = default;
 };
 
 struct SizeConfig {
@@ -44,12 +46,14 @@ struct SizeConfig {
     uint32_t fib6_megabytes = 128;  // the same, IPv6
     uint32_t groups = 65536;        // nexthop groups
     uint32_t adjacencies = 65536;
+    bool operator==(const SizeConfig&) const = default;
 };
 
 struct PuntConfig {
     // Packets a second and port that the kernel is given to answer, resolve or discard (no route, unresolved,
     // unreachable, ...). Its own limit of ICMP errors is 1000 a second for the whole router.
     uint32_t rate = 20000;
+    bool operator==(const PuntConfig&) const = default;
 };
 
 // What the classifier leaves in the kernel although it is transit.
@@ -57,21 +61,25 @@ struct KeepConfig {
     std::vector<Prefix> prefixes;                        // source or destination in one of these
     std::vector<uint8_t> protocols;                      // IP protocol numbers
     std::vector<std::pair<uint8_t, uint16_t>> l4_ports;  // {6 or 17, port}; source or destination
+    bool operator==(const KeepConfig&) const = default;
 };
 
 struct SyncConfig {
     // Bytes of notifications that may wait in the kernel; what does not fit is lost, and costs a new dump.
     uint32_t receive_buffer = 64U << 20;
+    bool operator==(const SyncConfig&) const = default;
 };
 
 struct SteeringConfig {
     std::string pin_root = MILLRACE_PIN_ROOT;
     uint32_t heartbeat_timeout_ms = 200;
+    bool operator==(const SteeringConfig&) const = default;
 };
 
 // The comparison of kernel, mirror and fast path in the background.
 struct AuditConfig {
     double cpu_percent = 1.0;  // of one core, at most; 0 = none, 100 = as fast as it goes
+    bool operator==(const AuditConfig&) const = default;
 };
 
 struct Config {
@@ -85,6 +93,7 @@ struct Config {
     AuditConfig audit;
     std::string control_socket = "/run/millrace/millrace.sock";
     std::string log_level = "info";  // trace, debug, info, warn, error
+    bool operator==(const Config&) const = default;
 };
 
 }  // namespace millrace

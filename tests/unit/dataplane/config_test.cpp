@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/config/config_file.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace millrace::dataplane {
@@ -150,6 +151,27 @@ TEST(Config, MissingFileSaysWhy) {
     const auto c = load_config("/nonexistent/millrace.toml");
     ASSERT_FALSE(c);
     EXPECT_NE(c.error().text().find("No such file"), std::string::npos) << c.error().text();
+}
+
+TEST(ConfigChanges, AreNamedAsInTheFile) {
+    const auto config = [](const std::string& text) { return *parse_config(text, "f"); };
+    const std::string two = "[[port]]\nname = 'a'\n[[port]]\nname = 'b'\n";
+    const auto changed = [&](const std::string& before, const std::string& after) {
+        return changes(config(before), config(after));
+    };
+    using testing::ElementsAre;
+    EXPECT_THAT(changed(two, two + "# a remark\n[punt]\nrate = 20000\n"), ElementsAre());
+    EXPECT_THAT(changed(two, "[[port]]\nname = 'a'\nzero_copy = true\n[[port]]\nname = 'c'\n"),
+                ElementsAre("port a", "port b (gone)", "port c (new)"));
+    EXPECT_THAT(changed(two, "[[port]]\nname = 'b'\n[[port]]\nname = 'a'\n"),
+                ElementsAre("order of the ports"));
+    for (const char* section :
+         {"[workers]\ncores = [1]", "[sizes]\ngroups = 99", "[punt]\nrate = 999", "[keep]\nprotocols = [50]",
+          "[sync]\nreceive_buffer = 9999", "[steering]\nheartbeat_timeout_ms = 99",
+          "[audit]\ncpu_percent = 2", "[control]\nsocket = '/s'", "[log]\nlevel = 'warn'"}) {
+        const std::string text = section;
+        EXPECT_THAT(changed(two, two + text + "\n"), ElementsAre(text.substr(0, text.find('\n'))));
+    }
 }
 
 }  // namespace
