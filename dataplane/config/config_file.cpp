@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <filesystem>
@@ -14,7 +15,7 @@
 #include <set>
 #include <sstream>
 
-#include <toml++/toml.h>
+#include "dataplane/config/toml.hpp"
 
 namespace millrace::dataplane {
 
@@ -328,6 +329,13 @@ void check_whole(Reader& reader, Config& c) {
     }
 }
 
+// What is quoted from the file may have line breaks and terminal controls in it.
+std::string in_one_line(std::string text) {
+    std::replace_if(
+        text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+    return text;
+}
+
 }  // namespace
 
 Result<Config> parse_config(std::string_view text, const std::string& name) {
@@ -340,11 +348,11 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
             check_whole(reader, config);
         }
         if (reader.error()) {
-            return tl::unexpected(*reader.error());
+            return fail(in_one_line(reader.error()->text()));
         }
         return config;
     } catch (const toml::parse_error& e) {
-        return fail(fmt::format("{}:{}: {}", name, e.source().begin.line, e.description()));
+        return fail(in_one_line(fmt::format("{}:{}: {}", name, e.source().begin.line, e.description())));
     }
 }
 

@@ -85,7 +85,7 @@ build_release() {
         tests/netns/all tests/benchmarks/all
 }
 
-# The tree with ASan and UBSan, in which unit, bpf and dataplane tests run: these, and what they are linked with.
+# The tree with ASan and UBSan, in which unit, bpf, dataplane and fuzz tests run: these, and what they are linked with.
 build_debug() {
-    build_tree build-debug Debug clang clang++ tests/unit/all tests/bpf/all tests/dataplane/all
+    build_tree build-debug Debug clang clang++ tests/unit/all tests/bpf/all tests/dataplane/all tests/fuzz/all
 }

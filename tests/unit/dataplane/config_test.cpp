@@ -113,6 +113,9 @@ INSTANTIATE_TEST_SUITE_P(
     All, ConfigMistake,
     testing::Values(
         Mistake{"NoPort", "", "no port"}, Mistake{"NotToml", "[[port]\n", ":1:"},
+        Mistake{"Umlaut", "\xc3\xa4 = 1\n", ":1:"}, Mistake{"ArabicForm", "\n\xef\xba\xbf = 1\n", ":2:"},
+        Mistake{"NoKey", "[=\n", ":1:"}, Mistake{"LineBreakInAKey", "\"a\\nb\" = 1\n", "'a?b'"},
+        Mistake{"LineBreakInAValue", "a = fa\nb = 1", "fa?"},
         Mistake{"UnknownTable", std::string(port) + "[worker]\n", "unknown key 'worker'"},
         Mistake{"UnknownKey", std::string(port) + "[workers]\ncore = 1\n", "unknown key 'core' in [workers]"},
         Mistake{"KnownOnesAreListed", std::string(port) + "[workers]\ncore = 1\n",
