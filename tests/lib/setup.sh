@@ -19,6 +19,7 @@ packages=(
     libgtest-dev libgmock-dev
     # what the lab runs; dpdk-dev is there for dpdk-testpmd
     dpdk-dev frr bird2 iperf3 tcpdump ethtool traceroute iputils-ping iproute2 python3 procps util-linux mount
+    nftables iptables # iptables has both, -nft and -legacy
 )
 
 say() { printf '%s\n' "$@"; }
