@@ -59,6 +59,18 @@ struct KeepConfig {
     std::vector<std::pair<uint8_t, uint16_t>> l4_ports;  // {6 or 17, port}; source or destination
 };
 
+enum class FirewallMode : uint8_t {
+    respect,  // what netfilter and tc programs would see is left to the kernel
+    bypass,
+};
+
+struct FirewallConfig {
+    FirewallMode mode = FirewallMode::respect;
+    std::vector<std::string> ports;   // bypass: what comes in there; none = everywhere
+    std::vector<Family> families;     // bypass: of these; none = both
+    std::vector<std::string> ignore;  // tables of nftables that transit may miss: "inet accounting"
+};
+
 struct SyncConfig {
     // Bytes of notifications that may wait in the kernel; what does not fit is lost, and costs a new dump.
     uint32_t receive_buffer = 64U << 20;
@@ -80,6 +92,7 @@ struct Config {
     SizeConfig sizes;
     PuntConfig punt;
     KeepConfig keep;
+    FirewallConfig firewall;
     SyncConfig sync;
     SteeringConfig steering;
     AuditConfig audit;

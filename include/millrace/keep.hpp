@@ -27,6 +27,8 @@ namespace millrace {
     X(taken, "taken")                 \
     X(tags, "vlan_tags")              \
     X(local, "local")                 \
+    X(netfilter, "netfilter")         \
+    X(bypass, "bypass")               \
     X(limit, "limit")                 \
     X(learned, "learned")             \
     X(routes, "routes")
