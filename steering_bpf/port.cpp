@@ -73,6 +73,7 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
                                                                   {MapId::keep6, &out.keep6_},
                                                                   {MapId::keep_l4, &out.keep_l4_},
                                                                   {MapId::judgement, &out.judgement_},
+                                                                  {MapId::firewall, &out.firewall_},
                                                                   {MapId::state, &state}}};
     for (const auto& [id, fd] : wanted) {
         auto map = open_map(*dir, id);
@@ -222,6 +223,13 @@ Status PortMaps::set_local(const LocalTable& table) {
         return failed(fmt::format("cannot set the table of own {} addresses",
                                   table.family() == Family::ipv4 ? "IPv4" : "IPv6"),
                       errno);
+    }
+    return {};
+}
+
+Status PortMaps::set_firewall(const millrace_firewall& firewall) {
+    if (bpf_map_update_elem(firewall_.get(), &first_key, &firewall, BPF_ANY) != 0) {
+        return failed(MILLRACE_MAP_FIREWALL ": cannot write", errno);
     }
     return {};
 }

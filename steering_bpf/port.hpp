@@ -53,6 +53,9 @@ class PortMaps {
     // How the classifier finds out whether a macvlan leaves the port's transit alone.
     Status set_judgement(const millrace_judgement& judgement);
 
+    // Which of the kernel's hooks transit may go past.
+    Status set_firewall(const millrace_firewall& firewall);
+
     // CLOCK_MONOTONIC now, in ns. One relaxed store into the map; no system call.
     void beat(uint64_t monotonic_ns);
 
@@ -76,7 +79,7 @@ class PortMaps {
     uint32_t program_ = 0;
     uint32_t sees_ = 0;
     Fd lock_;  // of the pin folder, while this object lives
-    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_, judgement_;
+    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_, judgement_, firewall_;
     std::unique_ptr<millrace_heartbeat, Unmap> heartbeat_;  // written by beat(), read by the classifier
 };
 

@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -81,6 +82,48 @@ void read_prefix(Reader& reader, const toml::node& node, std::vector<Prefix>& ou
     }
 }
 
+// "inet accounting": a family whose hooks transit may meet, and a table.
+void read_ignored(Reader& reader, const toml::node& node, std::vector<std::string>& out) {
+    const std::string value = node.value_exact<std::string>().value_or("");
+    const size_t space = value.find(' ');
+    const std::set<std::string_view> families = {"inet", "ip", "ip6", "netdev"};
+    if (space == std::string::npos || !families.contains(std::string_view(value).substr(0, space)) ||
+        value.size() == space + 1 || value.find_first_of(" \t", space + 1) != std::string::npos) {
+        reader.mistake(
+            node,
+            "firewall.ignore: each is a table of nftables with its family (inet, ip, ip6, netdev), as "
+            "\"inet accounting\"");
+    } else {
+        out.push_back(value);
+    }
+}
+
+void read_firewall(Reader& reader, const toml::node& node, FirewallConfig& firewall) {
+    std::string mode;
+    reader.table(
+        node, "[firewall]",
+        {{"mode", reader.text("firewall.mode", mode, {"respect", "bypass"})},
+         {"ports", reader.each("firewall.ports",
+                               [&](const toml::node& n) {
+                                   std::string name;
+                                   reader.text("firewall.ports: each", name)(n);
+                                   firewall.ports.push_back(name);
+                               })},
+         {"families", reader.each("firewall.families",
+                                  [&](const toml::node& n) {
+                                      std::string family;
+                                      reader.text("firewall.families: each", family, {"ipv4", "ipv6"})(n);
+                                      firewall.families.push_back(family == "ipv4" ? Family::ipv4
+                                                                                   : Family::ipv6);
+                                  })},
+         {"ignore", reader.each("firewall.ignore",
+                                [&](const toml::node& n) { read_ignored(reader, n, firewall.ignore); })}});
+    firewall.mode = mode == "bypass" ? FirewallMode::bypass : FirewallMode::respect;
+    if (firewall.mode == FirewallMode::respect && !(firewall.ports.empty() && firewall.families.empty())) {
+        reader.mistake(node, "firewall.ports and firewall.families say what is bypassed: mode = \"bypass\"");
+    }
+}
+
 void read_root(Reader& reader, const toml::table& root, Config& c) {
     std::string idle;
     reader.table(
@@ -130,6 +173,7 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                         read_l4_port(reader, n, c.keep.l4_ports);
                     })}});
           }},
+         {"firewall", [&](const toml::node& node) { read_firewall(reader, node, c.firewall); }},
          {"sync",
           [&](const toml::node& node) {
               reader.table(node, "[sync]",
@@ -179,6 +223,12 @@ void check_whole(Reader& reader, Config& c) {
                 fmt::format("port {} has {} queue(s) for {} workers; each worker needs a transmit queue of "
                             "its own on every port: raise queues, or list fewer workers.cores",
                             port.name, port.queues, c.workers.cores.size()));
+        }
+    }
+    for (const std::string& name : c.firewall.ports) {
+        if (std::none_of(c.ports.begin(), c.ports.end(),
+                         [&](const PortConfig& p) { return p.name == name; })) {
+            reader.mistake(fmt::format("firewall.ports: {} is no [[port]] of this file", name));
         }
     }
     size_t queues = 0;

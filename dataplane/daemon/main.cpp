@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <memory>
+#include <set>
 
 #include "dataplane/config/config_file.hpp"
 #include "dataplane/control/server.hpp"
@@ -24,6 +26,7 @@
 #include "dataplane/daemon/telemetry.hpp"
 #include "dataplane/port/eal.hpp"
 #include "fib_sync/fib_sync.hpp"
+#include "fib_sync/nft_reader.hpp"
 #include "fib_sync/show.hpp"
 #include "fib_sync/verify.hpp"
 #include "steering_bpf/attach.hpp"
@@ -81,6 +84,19 @@ RowOpener refuse_plant() {
     return [](const ShowArguments&) -> Result<std::unique_ptr<RowSource>> {
         return fail("millraced was started without --debug-hooks");
     };
+}
+
+// nf_tables' announcements, for the firewall's watch.
+Ruleset ruleset() {
+    auto opened = sync::NftReader::open();
+    if (!opened) {
+        spdlog::debug("no nf_tables in this kernel: {}", opened.error().text());
+        return {};
+    }
+    const auto nft = std::make_shared<sync::NftReader>(std::move(*opened));
+    return {.fd = nft->fd(),
+            .take = [nft] { return nft->news().lost; },
+            .settle = [nft] { return nft->settle(); }};
 }
 
 std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& open, Punter& punter,
@@ -158,7 +174,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (!problems) {
         return tl::unexpected(problems.error());
     }
-    auto opened = Steering::open(config);
+    auto opened = Steering::open(config, MILLRACE_MAX_LOCAL, ruleset());
     if (!opened) {
         return tl::unexpected(opened.error());
     }
@@ -227,6 +243,12 @@ Status serve(const Config& config, const Options& options, Self& self) {
         return tl::unexpected(sync.error());
     }
 
+    const auto follow_firewall = [&] {
+        steering.follow_firewall(
+            [&](std::set<Ifindex> devices) { (*sync)->keep_egress(std::move(devices)); });
+    };
+    follow_firewall();
+
     const Running running{open.ports, **tables, **workers, **punter, steering, states};
     const Telemetry telemetry(running);
     (*server)->add_show("ports", show_ports(running));
@@ -272,6 +294,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
                               })),
           keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
           keep((*loop)->on_io(steering.watch_fd(), EPOLLIN, [&](uint32_t) { steering.look(); })),
+          keep((*loop)->on_io(steering.firewall_fd(), EPOLLIN, [&](uint32_t) { follow_firewall(); })),
           keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),
           keep((*loop)->every(heartbeat_period_us, [&] {
               states.probe();
@@ -369,12 +392,14 @@ int main(int argc, char** argv) {
     if (auto ready = preflight(*config); !ready) {
         return fatal(ready.error());
     }
+    warn_of_bypass(*config);
     if (options.check) {
         if (auto good = check_ports(*config); !good) {
             return fatal(good.error());
         }
         warn_of_queues(*config);
         warn_of_hidden_tags(*config);
+        tell_of_firewall(*config, ruleset());
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;

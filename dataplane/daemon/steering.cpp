@@ -32,12 +32,19 @@ std::string reason_of(const std::string& port, const Status& status) {
 std::set<std::string> lines_of(std::span<const Keep> keeps) {
     std::set<std::string> lines;
     for (const Keep& k : keeps) {
+        if (k.cause == KeepCause::bypass) {
+            continue;  // told at the start
+        }
         if (k.prefix && (k.cause == KeepCause::limit || k.cause == KeepCause::learned)) {
             lines.insert(fmt::format("prefixes that 'millrace show steering' lists: {}",
                                      k.cause == KeepCause::learned ? "learned by ICMP" : k.text));
         } else {
+            // How many rules a chain has is no news.
+            const std::string text = k.cause == KeepCause::netfilter
+                                         ? k.text.substr(0, k.text.rfind(": ")) + " ([firewall] changes that)"
+                                         : k.text;
             lines.insert(
-                fmt::format("{}{}: {}", k.port.empty() ? "" : "port " + k.port + ": ", k.what(), k.text));
+                fmt::format("{}{}: {}", k.port.empty() ? "" : "port " + k.port + ": ", k.what(), text));
         }
     }
     return lines;
@@ -78,8 +85,9 @@ Status Steering::open(Port& port, const Config& config) {
     return written;
 }
 
-Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
+Result<Steering> Steering::open(const Config& config, uint32_t most_own, Ruleset ruleset) {
     Steering all;
+    all.config_ = config;
     all.configured_ = config.keep;
     for (const Family family : families) {
         auto table = steering::LocalTable::create(family, most_own);
@@ -103,6 +111,8 @@ Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
     }
     all.watch_ = std::make_unique<PortWatch>(std::move(watched));
     all.take_found();
+    all.firewall_ = std::make_unique<FirewallWatch>(config.ports, std::move(ruleset));
+    all.hooks_ = all.firewall_->found();
     all.settle();
     return all;
 }
@@ -113,8 +123,9 @@ Steering::Kept Steering::kept_of(const std::string& port, Family family, std::sp
                  std::inserter(kept.prefixes, kept.prefixes.end()),
                  [&](const Prefix& p) { return p.address.family == family; });
     for (const Keep& keep : keeps) {
-        // Multicast never gets as far as the prefixes.
-        if (keep.egress || keep.cause == KeepCause::multicast || (!keep.port.empty() && keep.port != port)) {
+        // Multicast never gets as far as the prefixes; netfilter's hooks the classifier sees for itself.
+        if (keep.egress || keep.cause == KeepCause::multicast || keep.cause == KeepCause::netfilter ||
+            keep.cause == KeepCause::bypass || (!keep.port.empty() && keep.port != port)) {
             continue;
         }
         if (!keep.prefix) {
@@ -159,6 +170,12 @@ void Steering::write(Port& port) {
         write_family(port, family);
     }
     Status done = port.maps->set_judgement(port.watched.macvlan);
+    const auto id = static_cast<size_t>(&port - ports_.data());
+    if (const Status judged = port.maps->set_firewall(
+            steering::judge(hooks_.hooks, config_.firewall, port.config.name, firewall_->ports()[id]));
+        done) {
+        done = judged;
+    }
     if (const Status mac = port.maps->set_mac(port.mac); done) {
         done = mac;
     }
@@ -173,6 +190,8 @@ void Steering::write(Port& port) {
 
 void Steering::settle() {
     std::vector<Keep> keeps = found_;
+    const std::vector<Keep> of_firewall = keeps_of(hooks_, config_, firewall_->ports());
+    keeps.insert(keeps.end(), of_firewall.begin(), of_firewall.end());
     for (const Family family : families) {
         if (const Own& own = own_[index_of(family)]; !own.error.empty()) {
             keeps.push_back({.cause = KeepCause::limit, .family = family, .text = own.error});
@@ -301,6 +320,12 @@ void Steering::look() {
     if (take_found()) {
         settle();
     }
+}
+
+void Steering::follow_firewall(const std::function<void(std::set<Ifindex>)>& keep_egress) {
+    hooks_ = firewall_->found();
+    keep_egress(kept_egress(hooks_, config_));
+    settle();
 }
 
 void Steering::poll() {

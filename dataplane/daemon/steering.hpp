@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/daemon/firewall_watch.hpp"
 #include "dataplane/daemon/port_watch.hpp"
 #include "millrace/config.hpp"
 #include "millrace/keep.hpp"
@@ -26,7 +28,8 @@ class Steering {
     // all traffic stays in the kernel, whatever an earlier daemon has left behind. A port whose maps can't be
     // had is the kernel's; problem() says why. Control thread, but counters(). most_own: addresses of the
     // router, of each family.
-    static Result<Steering> open(const Config& config, uint32_t most_own = MILLRACE_MAX_LOCAL);
+    static Result<Steering> open(const Config& config, uint32_t most_own = MILLRACE_MAX_LOCAL,
+                                 Ruleset ruleset = {});
     // Empty: the port's maps are there.
     [[nodiscard]] const std::string& problem(PortId port) const { return ports_[raw(port)].problem; }
 
@@ -45,11 +48,21 @@ class Steering {
     void beat();
     // From here on the ports' devices are looked at again and again, on a thread that inherits what the
     // caller may run on; open() has done so once.
-    void watch() { watch_->start(); }
+    void watch() {
+        watch_->start();
+        firewall_->start();
+    }
     // Readable when look() has something to take.
     [[nodiscard]] int watch_fd() const { return watch_->fd(); }
     // Takes what was found of the ports' devices; doesn't wait.
     void look();
+    // The firewall's: readable when follow_firewall() has something to take.
+    [[nodiscard]] int firewall_fd() const { return firewall_->fd(); }
+    // Takes what was found, and has the classifiers act on it. keep_egress: is told before that the devices
+    // of which what leaves over them is the kernel's.
+    void follow_firewall(const std::function<void(std::set<Ifindex>)>& keep_egress);
+    [[nodiscard]] const FirewallWatch::Found& firewall() const { return hooks_; }
+    [[nodiscard]] const FirewallConfig& firewall_config() const { return config_.firewall; }
     // The same, and tries again what was refused. To be called every poll_ms.
     void poll();
     static constexpr uint64_t poll_ms = 500;
@@ -114,7 +127,10 @@ class Steering {
     // For all ports; and tells the operator what is different.
     void settle();
 
+    Config config_;
     std::unique_ptr<PortWatch> watch_;
+    std::unique_ptr<FirewallWatch> firewall_;
+    FirewallWatch::Found hooks_;
     KeepConfig configured_;
     std::vector<Keep> found_;  // set_keeps()
     std::vector<Keep> keeps_;  // as shown

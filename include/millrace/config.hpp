@@ -66,9 +66,9 @@ enum class FirewallMode : uint8_t {
 
 struct FirewallConfig {
     FirewallMode mode = FirewallMode::respect;
-    std::vector<std::string> ports;   // bypass: what comes in there; none = everywhere
-    std::vector<Family> families;     // bypass: of these; none = both
-    std::vector<std::string> ignore;  // tables of nftables that transit may miss: "inet accounting"
+    std::vector<std::string> ports{};   // bypass: what comes in there; none = everywhere
+    std::vector<Family> families{};     // bypass: of these; none = both
+    std::vector<std::string> ignore{};  // tables of nftables that transit may miss: "inet accounting"
 };
 
 struct SyncConfig {

@@ -17,6 +17,7 @@
 
 #include "steering_bpf/attach.hpp"
 #include "steering_bpf/fd.hpp"
+#include "steering_bpf/firewall.hpp"
 #include "steering_bpf/port.hpp"
 
 using namespace millrace;
@@ -90,6 +91,19 @@ void measure(int program, const char* what, const Bytes& bytes) {
     fmt::print("{:<44} {:>5} ns (least {}, most {})\n", what, ns[ns.size() / 2], ns.front(), ns.back());
 }
 
+// Which hooks of this namespace the classifier may go past.
+void judge(steering::PortMaps& maps, const FirewallConfig& config = {}) {
+    constexpr std::array loopback = {Ifindex{1}};
+    auto reader = value(steering::HookReader::load());
+    const auto hooks = value(reader.read(loopback));
+    must(maps.set_firewall(steering::judge(hooks, config, "lo", loopback[0])).has_value(), "judgement");
+}
+
+void nft(const std::string& commands) {
+    const std::string line = fmt::format("nft 'add table inet t; {}'", commands);
+    must(std::system(line.c_str()) == 0, "nft");  // NOLINT(concurrency-mt-unsafe)
+}
+
 }  // namespace
 
 int main() {
@@ -115,9 +129,22 @@ int main() {
         const int fd = socket.get();
         must(bpf_map_update_elem(xsks.get(), &queue, &fd, BPF_ANY) == 0, "an entry of the XSKMAP");
 
+        judge(maps, {.mode = FirewallMode::bypass});
+        measure(program.get(), "IPv4 UDP transit, firewall bypassed", frame(0x0800, udp_in(ipv4)));
+        measure(program.get(), "IPv6 UDP transit, firewall bypassed", frame(0x86dd, udp_in(ipv6)));
+        judge(maps);
         measure(program.get(), "IPv4 UDP transit", frame(0x0800, udp_in(ipv4)));
         measure(program.get(), "IPv6 UDP transit", frame(0x86dd, udp_in(ipv6)));
         measure(program.get(), "not IP", frame(0x0806, {}));
+        nft("add chain inet t i { type filter hook input priority 0; }; add rule inet t i ct state new accept");
+        judge(maps);
+        measure(program.get(), "IPv4 UDP transit, conntrack's hooks", frame(0x0800, udp_in(ipv4)));
+        measure(program.get(), "IPv6 UDP transit, conntrack's hooks", frame(0x86dd, udp_in(ipv6)));
+        nft("add chain inet t f { type filter hook forward priority 0; }");
+        judge(maps);
+        measure(program.get(), "IPv4 UDP transit, and an empty chain", frame(0x0800, udp_in(ipv4)));
+        nft("add rule inet t f counter");
+        measure(program.get(), "IPv4 UDP transit, kept for a rule", frame(0x0800, udp_in(ipv4)));
     }
     static_cast<void>(steering::detach("lo", root));
     rmdir(root.c_str());

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <ctime>
 
@@ -60,8 +61,18 @@ void ClassifierTest::SetUp() {
         own->emplace(std::move(*table));
         ASSERT_TRUE(maps().set_local(**own));
     }
+    ASSERT_NO_FATAL_FAILURE(judge_firewall());
     maps().beat(monotonic_ns());
     insert_socket();
+}
+
+void ClassifierTest::judge_firewall(const FirewallConfig& config) {
+    auto reader = steering::HookReader::load();
+    ASSERT_TRUE(reader) << reader.error().text();
+    const std::array ports = {loopback};
+    const auto hooks = reader->read(ports);
+    ASSERT_TRUE(hooks) << hooks.error().text();
+    ASSERT_TRUE(maps().set_firewall(steering::judge(*hooks, config, "lo", loopback)));
 }
 
 void ClassifierTest::next_daemon() {

@@ -11,6 +11,7 @@
 #include "environment.hpp"
 #include "steering_bpf/attach.hpp"
 #include "steering_bpf/fd.hpp"
+#include "steering_bpf/firewall.hpp"
 #include "steering_bpf/port.hpp"
 #include "tests/support/frame.hpp"
 
@@ -45,6 +46,9 @@ class ClassifierTest : public BpfTest {
     static uint64_t monotonic_ns();
 
     // Puts an AF_XDP socket into the XSKMAP's entry for queue 0, or takes it out.
+    // Reads the hooks of the test's namespace, and tells the classifier which it may go past.
+    void judge_firewall(const FirewallConfig& config = {});
+    static constexpr Ifindex loopback{1};
     void insert_socket();
     void remove_socket();
     // One frame in: checks the return code, that the frame is unmodified, and that exactly one counter moved

@@ -24,6 +24,8 @@ TEST(Config, SmallestFileHasDefaults) {
     EXPECT_EQ(c->workers.idle, IdlePolicy::sleep);
     EXPECT_EQ(c->control_socket, Config{}.control_socket);
     EXPECT_EQ(c->audit.cpu_percent, 1.0);
+    EXPECT_EQ(c->firewall.mode, FirewallMode::respect);
+    EXPECT_TRUE(c->firewall.ports.empty() && c->firewall.families.empty() && c->firewall.ignore.empty());
 }
 
 TEST(Config, EveryKey) {
@@ -56,6 +58,11 @@ receive_buffer = 8192
 prefixes = ["192.0.2.0/24", "2001:db8::/32"]
 protocols = ["ospf", 47]
 l4_ports = ["tcp/179", "udp/500"]
+[firewall]
+mode = "bypass"
+ports = ["eth1"]
+families = ["ipv6"]
+ignore = ["inet accounting", "netdev edge"]
 [steering]
 pin_root = "/sys/fs/bpf/x"
 heartbeat_timeout_ms = 300
@@ -85,6 +92,10 @@ level = "debug"
     EXPECT_EQ(c->keep.prefixes[1].text(), "2001:db8::/32");
     EXPECT_EQ(c->keep.protocols, (std::vector<uint8_t>{89, 47}));
     EXPECT_EQ(c->keep.l4_ports, (std::vector<std::pair<uint8_t, uint16_t>>{{6, 179}, {17, 500}}));
+    EXPECT_EQ(c->firewall.mode, FirewallMode::bypass);
+    EXPECT_EQ(c->firewall.ports, std::vector<std::string>{"eth1"});
+    EXPECT_EQ(c->firewall.families, std::vector<Family>{Family::ipv6});
+    EXPECT_EQ(c->firewall.ignore, (std::vector<std::string>{"inet accounting", "netdev edge"}));
     EXPECT_EQ(c->steering.pin_root, "/sys/fs/bpf/x");
     EXPECT_EQ(c->steering.heartbeat_timeout_ms, 300U);
     EXPECT_EQ(c->audit.cpu_percent, 2.5);
@@ -135,6 +146,21 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"ProtocolRange", std::string(port) + "[keep]\nprotocols = [256]\n", "keep.protocols"},
         Mistake{"L4Port", std::string(port) + "[keep]\nl4_ports = [\"tcp/65536\"]\n", "keep.l4_ports"},
         Mistake{"L4PortKind", std::string(port) + "[keep]\nl4_ports = [\"sctp/1\"]\n", "keep.l4_ports"},
+        Mistake{"FirewallMode", std::string(port) + "[firewall]\nmode = \"off\"\n",
+                "\"bypass\", \"respect\""},
+        Mistake{"FirewallPort", std::string(port) + "[firewall]\nmode = \"bypass\"\nports = [\"eth7\"]\n",
+                "firewall.ports: eth7 is no [[port]]"},
+        Mistake{"FirewallFamily",
+                std::string(port) + "[firewall]\nmode = \"bypass\"\nfamilies = [\"inet\"]\n",
+                "\"ipv4\", \"ipv6\""},
+        Mistake{"FirewallPortsOfNoBypass", std::string(port) + "[firewall]\nports = [\"eth0\"]\n",
+                "mode = \"bypass\""},
+        Mistake{"IgnoredWithoutFamily", std::string(port) + "[firewall]\nignore = [\"accounting\"]\n",
+                "as \"inet accounting\""},
+        Mistake{"IgnoredOfAFamilyWithoutTransit", std::string(port) + "[firewall]\nignore = [\"bridge b\"]\n",
+                "as \"inet accounting\""},
+        Mistake{"IgnoredChain", std::string(port) + "[firewall]\nignore = [\"inet a forward\"]\n",
+                "as \"inet accounting\""},
         Mistake{"AuditMoreThanACore", std::string(port) + "[audit]\ncpu_percent = 101\n", "from 0 to 100"},
         Mistake{"AuditNoNumber", std::string(port) + "[audit]\ncpu_percent = \"1\"\n", "must be a number"},
         Mistake{"HeartbeatTooShort", std::string(port) + "[steering]\nheartbeat_timeout_ms = 10\n",
