@@ -111,8 +111,10 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
     const bool counts = options.what == "counters" || options.what == "steering";
     cli::Table table(sync ? std::vector<cli::Column>{}
                           : *cli::columns_of(options.count ? "count" : options.what));
-    cli::Table kept(*cli::columns_of("kept"));  // of steering, in front of the counters
+    cli::Table kept(*cli::columns_of("kept"));    // of steering, in front of the counters
+    cli::Table hooks(*cli::columns_of("hooks"));  // the firewall's, behind them
     bool any_kept = false;
+    bool any_hook = false;
     const char* separator = "[\n";
     uint64_t rows = 0;
     const Status shown = client->show(options.what, arguments, [&](std::string_view text) {
@@ -128,6 +130,9 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
         } else if (row.value("kind", "") == "kept") {
             kept.add(row);
             any_kept = true;
+        } else if (row.value("kind", "") == "hook") {
+            hooks.add(row);
+            any_hook = true;
         } else if (!counts || options.all || row.value("packets", 0ULL) != 0) {
             table.add(row);
         }
@@ -149,6 +154,10 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
             std::puts("Nothing is kept in the kernel by policy.");
         }
         std::puts("");
+        if (any_hook) {
+            hooks.finish();
+            std::puts("");
+        }
     }
     if (!sync) {
         table.finish();

@@ -94,6 +94,15 @@ const std::map<std::string, std::vector<Column>, std::less<>>& all_columns() {
            [](const nlohmann::json& row) { return row["port"].is_null() ? "all" : plain(row["port"]); }},
           field("KEPT IN THE KERNEL", "what"),
           field("CAUSE", "text")}},
+        {"hooks",
+         {{"WHERE",
+           [](const nlohmann::json& row) {
+               const std::string family = row["family"].is_null() ? "" : plain(row["family"]);
+               return family.empty() ? plain(row["port"]) : family == "ipv4" ? "IPv4" : "IPv6";
+           }},
+          field("HOOK", "hook"),
+          field("TRANSIT", "follows"),
+          field("WHOSE", "text")}},
         {"steering",
          {field("PORT", "port"), field("REASON", "reason"), number("PACKETS", "packets"),
           number("BYTES", "bytes"), field("", "text")}},

@@ -127,6 +127,50 @@ Row kept_row(const KeptRoutes& kept) {
                                  kept.prefixes == 1 ? "" : "es", name(kept.reason))}};
 }
 
+// What is registered where, whatever follows from it.
+Row hook_row(const Running& running, const steering::Hook& hook) {
+    using steering::Follows;
+    using steering::Hook;
+    Row port = nullptr;
+    for (size_t p = 0; p < running.ports.size(); ++p) {
+        if (raw(hook.ifindex) != 0 && running.steering.firewall_port(port_id(p)) == hook.ifindex) {
+            port = running.ports[p].name();
+        }
+    }
+    const bool nft = hook.kind == Hook::Kind::nft;
+    const bool inet = hook.where == Hook::Where::ipv4 || hook.where == Hook::Where::ipv6;
+    const char* follows = "";
+    switch (steering::follows(hook, running.steering.firewall_config())) {
+        case Follows::nothing:
+            follows = "nothing";
+            break;
+        case Follows::family:
+            follows = "kept";
+            break;
+        case Follows::ingress:
+            follows = "ingress kept";
+            break;
+        case Follows::egress:
+            follows = "egress kept";
+            break;
+        case Follows::ignored:
+            follows = "ignored";
+            break;
+    }
+    return {{"kind", "hook"},
+            {"port", port},
+            {"family", inet ? Row(family_name(hook.where == Hook::Where::ipv4 ? Family::ipv4 : Family::ipv6))
+                            : Row(nullptr)},
+            {"hook", steering::place(hook)},
+            {"priority", hook.priority},
+            {"function", hook.function},
+            {"table", nft ? Row(steering::table_of(hook)) : Row(nullptr)},
+            {"chain", nft ? Row(hook.chain) : Row(nullptr)},
+            {"rules", nft ? Row(hook.rules) : Row(nullptr)},
+            {"follows", follows},
+            {"text", steering::whose(hook)}};
+}
+
 }  // namespace
 
 uint64_t packets(const Running& running, PortId port, Reason reason) {
@@ -178,6 +222,9 @@ RowOpener show_steering(Running running, std::function<std::vector<KeptRoutes>()
             if (kept.prefixes != 0) {
                 rows.push_back(kept_row(kept));
             }
+        }
+        for (const steering::Hook& hook : running.steering.firewall().hooks.all) {
+            rows.push_back(hook_row(running, hook));
         }
         for (size_t p = 0; p < running.ports.size(); ++p) {
             const auto counters = running.steering.counters(port_id(p));

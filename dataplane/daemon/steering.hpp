@@ -62,6 +62,7 @@ class Steering {
     // of which what leaves over them is the kernel's.
     void follow_firewall(const std::function<void(std::set<Ifindex>)>& keep_egress);
     [[nodiscard]] const FirewallWatch::Found& firewall() const { return hooks_; }
+    [[nodiscard]] Ifindex firewall_port(PortId port) const { return firewall_->ports()[raw(port)]; }
     [[nodiscard]] const FirewallConfig& firewall_config() const { return config_.firewall; }
     // The same, and tries again what was refused. To be called every poll_ms.
     void poll();

@@ -31,6 +31,12 @@ def plain(cases, fw):
         fw.nft(chain("input", *rules) + chain("output", "ct state invalid drop"))
         try:
             fw.comes_back()
+            hooks = {(r["family"], r["hook"], r["text"], r["follows"]) for r in fw.router.show("steering")
+                     if r["kind"] == "hook"}
+            for family in ("ipv4", "ipv6"):
+                for row in ((family, "input", "table inet filter, chain input: 3 rules", "nothing"),
+                            (family, "prerouting", "connection tracking", "nothing")):
+                    expect(row in hooks, f"{row} is not shown: {sorted(hooks)}")
         finally:
             fw.nft("flush ruleset")
         fw.comes_back()
