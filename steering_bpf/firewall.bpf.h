@@ -66,7 +66,7 @@ static __noinline int may_pass_list(__u64 list, const struct millrace_firewall* 
         for (int k = 0; k < MILLRACE_MOST_HARMLESS && !known; k++)
             known = f->harmless[k] == function;
         for (int k = 0; nft && k < MILLRACE_MOST_NFT && !known; k++)
-            known = f->nft[k] == function;
+            known = f->nft[k] == read.entry[i].argument;
         if (!known)
             return 0;
     }

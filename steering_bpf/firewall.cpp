@@ -128,7 +128,8 @@ Follows follows(const Hook& hook, const FirewallConfig& config) {
         (hook.kind == Hook::Kind::nft && hook.empty)) {
         return Follows::nothing;
     }
-    if (hook.kind == Hook::Kind::nft &&
+    // Of a name that was cut, nobody knows whether it is the one that is meant.
+    if (hook.kind == Hook::Kind::nft && hook.table.size() < most_name &&
         std::find(config.ignore.begin(), config.ignore.end(), table_of(hook)) != config.ignore.end()) {
         return Follows::ignored;
     }
@@ -167,7 +168,7 @@ millrace_firewall judge(const Hooks& hooks, const FirewallConfig& config, const 
                                                                 : MILLRACE_MAY_PASS_NETDEV;
         if (hook.kind == Hook::Kind::nft) {
             const bool may = what == Follows::nothing || what == Follows::ignored;
-            if (!may || !note(out.nft, hook.address)) {
+            if (!may || !note(out.nft, hook.argument)) {
                 out.flags &= ~flag;
             }
         } else if (harmless_of(hook) != nullptr) {

@@ -20,6 +20,8 @@ struct bpf_object;
 
 namespace millrace::steering {
 
+inline constexpr size_t most_name = 31;  // characters of a table or chain that are read
+
 // Something registered at one of the kernel's hooks.
 struct Hook {
     enum class Where : uint8_t { ipv4, ipv6, netdev, tc };
@@ -30,8 +32,9 @@ struct Hook {
     Kind kind = Kind::function;
     int32_t priority = 0;
     uint64_t address = 0;    // of the function in the kernel
+    uint64_t argument = 0;   // of nft the chain's address
     std::string function{};  // as in /proc/kallsyms; of tc "tcx" or "tc"
-    std::string table{};     // nft; its family is the function's
+    std::string table{};     // nft; its family is the function's. most_name characters: there may be more
     std::string chain{};
     uint32_t rules = 0;  // nft
     bool drops = false;  // nft: policy drop

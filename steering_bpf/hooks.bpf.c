@@ -162,6 +162,7 @@ static __noinline int list(const struct net* net, struct nf_hook_entries* entrie
         __builtin_memset(hook, 0, sizeof(*hook));
         function = (__u64)BPF_CORE_READ(ops, hook);
         hook->function = function;
+        hook->argument = (__u64)BPF_CORE_READ(ops, priv);
         hook->family = where >> 8;
         hook->hook = where & 255;
         hook->ifindex = ifindex;

@@ -16,6 +16,7 @@
 namespace millrace::steering {
 namespace {
 
+static_assert(sizeof(millrace_hook::table) == most_name + 1);
 constexpr uint8_t ipv4 = 2;  // NFPROTO_IPV4
 
 template <size_t n>
@@ -38,6 +39,7 @@ Hook hook_of(const millrace_hook& raw_hook) {
     hook.ifindex = Ifindex{raw_hook.ifindex};
     hook.priority = raw_hook.priority;
     hook.address = raw_hook.function;
+    hook.argument = raw_hook.argument;
     hook.function = function_of(text(raw_hook.name));
     if (hook.where == Hook::Where::tc) {
         hook.kind = Hook::Kind::tc;
@@ -105,6 +107,8 @@ Status HookReader::run(Ifindex device, Hooks& hooks) {
             return fail("the kernel's hooks can't be read", errno);
         }
         hooks.all.push_back(hook_of(found));
+        // One bit of a generation is back with the second transaction: too little to vouch for no rules.
+        hooks.all.back().empty = hooks.all.back().empty && summary.generation != 0;
     }
     return {};
 }

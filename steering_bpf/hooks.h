@@ -19,6 +19,7 @@
 
 struct millrace_hook {
     __u64 function; /* address; 0 for tc */
+    __u64 argument; /* that it is called with: of nft the chain */
     __s32 priority;
     __u32 ifindex; /* netdev and tc */
     __u32 rules;   /* nft: as counted, which is ahead of a transaction */

@@ -103,12 +103,13 @@ struct millrace_judgement {
 #define MILLRACE_MAY_BYPASS6 (1U << 4)
 #define MILLRACE_MAY_READ (1U << 5) /* the rest is valid */
 #define MILLRACE_MOST_HARMLESS 12
-#define MILLRACE_MOST_NFT 6
+#define MILLRACE_MOST_NFT 8
 struct millrace_firewall {
     __u64 net;                              /* address of the port's struct net, */
     __u64 dev;                              /* and net_device: for kernels where the context has none */
     __u64 harmless[MILLRACE_MOST_HARMLESS]; /* addresses of functions that decide nothing about transit */
-    __u64 nft[MILLRACE_MOST_NFT];           /* of those that run nftables chains */
+    __u64 nft[MILLRACE_MOST_NFT];           /* of nftables chains that were judged: others may be hooked up
+                                               (a table wakes) before the generation tells of them */
     __u32 generation;                       /* of the ruleset that was judged; where the kernel doesn't */
     __u32 flags;                            /* tell it, its last bit. MILLRACE_MAY_* */
 };
@@ -186,7 +187,7 @@ enum millrace_steer_reason {
 MILLRACE_ASSERT_SIZE(struct millrace_steer_config, 56);
 MILLRACE_ASSERT_SIZE(struct millrace_heartbeat, 8);
 MILLRACE_ASSERT_SIZE(struct millrace_judgement, 24);
-MILLRACE_ASSERT_SIZE(struct millrace_firewall, 168);
+MILLRACE_ASSERT_SIZE(struct millrace_firewall, 184);
 MILLRACE_ASSERT_SIZE(struct millrace_port_state, 8);
 MILLRACE_ASSERT_SIZE(struct millrace_steer_counter, 16);
 MILLRACE_ASSERT_SIZE(struct millrace_lpm4, 8);
