@@ -66,11 +66,14 @@ void ClassifierTest::SetUp() {
     insert_socket();
 }
 
-void ClassifierTest::judge_firewall(const FirewallConfig& config) {
-    auto reader = steering::HookReader::load();
-    ASSERT_TRUE(reader) << reader.error().text();
+Result<steering::Hooks> ClassifierTest::read_hooks() {
+    static auto reader = steering::HookReader::load();  // takes a second under ASan
     const std::array ports = {loopback};
-    const auto hooks = reader->read(ports);
+    return reader ? reader->read(ports) : tl::unexpected(reader.error());
+}
+
+void ClassifierTest::judge_firewall(const FirewallConfig& config) {
+    const auto hooks = read_hooks();
     ASSERT_TRUE(hooks) << hooks.error().text();
     ASSERT_TRUE(maps().set_firewall(steering::judge(*hooks, config, "lo", loopback)));
 }

@@ -45,10 +45,12 @@ class ClassifierTest : public BpfTest {
     static millrace_steer_config plain_config();
     static uint64_t monotonic_ns();
 
-    // Puts an AF_XDP socket into the XSKMAP's entry for queue 0, or takes it out.
-    // Reads the hooks of the test's namespace, and tells the classifier which it may go past.
+    // The hooks of the test's namespace and of its loopback device.
+    static Result<steering::Hooks> read_hooks();
+    // Reads them, and tells the classifier which it may go past.
     void judge_firewall(const FirewallConfig& config = {});
     static constexpr Ifindex loopback{1};
+    // Puts an AF_XDP socket into the XSKMAP's entry for queue 0, or takes it out.
     void insert_socket();
     void remove_socket();
     // One frame in: checks the return code, that the frame is unmodified, and that exactly one counter moved

@@ -245,15 +245,6 @@ TEST_F(Firewall, MoreChainsThanAreLookedAtAreKept) {
 
 // A table that wakes is hooked up, and its rules hold, long before the generation that its transaction makes.
 TEST_F(Firewall, AChainThatWakesIsKeptWhileItsTransactionIsUnderWay) {
-    ASSERT_TRUE(nft(forward));
-    ASSERT_TRUE(nft(
-        "add table inet u { flags dormant; }; add chain inet u d { type filter hook forward priority 1; };"
-        "add rule inet u d drop"));
-    judge_firewall();
-    both(fast, fast);
-    const auto judged = read_hooks();
-    ASSERT_TRUE(judged);
-
     const std::string file = std::filesystem::temp_directory_path() / fmt::format("mrbpf-{}.nft", getpid());
     {
         std::ofstream rules(file);
@@ -262,27 +253,38 @@ TEST_F(Firewall, AChainThatWakesIsKeptWhileItsTransactionIsUnderWay) {
             rules << "add rule inet v e udp dport " << i + 1 << " counter\n";
         }
     }
-    std::atomic<bool> done = false;
-    int code = -1;
-    std::thread loader([&] {
-        code = run({"nft", "-f", file}).code;
-        done = true;
-    });
     int seen = 0;
-    while (!done && !HasFailure()) {
-        const auto now = read_hooks();
-        const auto is_new = [](const steering::Hook& h) { return h.chain == "d" && !h.empty; };
-        if (now && now->generation == judged->generation &&
-            std::any_of(now->all.begin(), now->all.end(), is_new)) {
-            ++seen;
-            both(kept, kept);
+    for (int round = 0; round < 10 && seen == 0 && !HasFailure(); ++round) {
+        ASSERT_TRUE(nft("flush ruleset"));
+        ASSERT_TRUE(nft(forward));
+        ASSERT_TRUE(
+            nft("add table inet u { flags dormant; };"
+                "add chain inet u d { type filter hook forward priority 1; }; add rule inet u d drop"));
+        judge_firewall();
+        both(fast, fast);
+        const auto judged = read_hooks();
+        ASSERT_TRUE(judged);
+        std::atomic<bool> done = false;
+        int code = -1;
+        std::thread loader([&] {
+            code = run({"nft", "-f", file}).code;
+            done = true;
+        });
+        while (!done && !HasFailure()) {
+            const auto now = read_hooks();
+            const auto awake = [](const steering::Hook& h) { return h.chain == "d" && !h.empty; };
+            if (now && now->generation == judged->generation &&
+                std::any_of(now->all.begin(), now->all.end(), awake)) {
+                ++seen;
+                both(kept, kept);
+            }
         }
+        loader.join();
+        EXPECT_EQ(code, 0);
+        both(kept, kept);
     }
-    loader.join();
     std::filesystem::remove(file);
-    EXPECT_EQ(code, 0);
-    EXPECT_GT(seen, 0) << "the transaction was over too soon";
-    both(kept, kept);
+    EXPECT_GT(seen, 0) << "the transactions were over too soon";
 }
 
 }  // namespace
