@@ -156,6 +156,11 @@ std::set<Ifindex> kept_egress(const FirewallWatch::Found& found, const Config& c
             devices.insert(hook.ifindex);
         }
     }
+    if (found.hooks.incomplete) {
+        for (const auto& [device, address] : found.hooks.devices) {
+            devices.insert(device);
+        }
+    }
     return devices;
 }
 
