@@ -48,12 +48,14 @@ Row port_row(const Running& running, PortId id) {
     uint64_t rx_bytes = 0;
     uint64_t tx_packets = 0;
     uint64_t tx_bytes = 0;
+    uint64_t tx_dropped = 0;
     for (size_t w = 0; w < running.workers.size(); ++w) {
         const PortCounters& counters = running.workers.counters(w).port[raw(id)];
         rx_packets += counters.rx_packets.read();
         rx_bytes += counters.rx_bytes.read();
         tx_packets += counters.tx_packets.read();
         tx_bytes += counters.tx_bytes.read();
+        tx_dropped += counters.tx_dropped.read();
     }
     Row row;
     std::string problem = running.states.problem(id);
@@ -76,6 +78,7 @@ Row port_row(const Running& running, PortId id) {
     row["rx_bytes"] = rx_bytes;
     row["tx_packets"] = tx_packets;
     row["tx_bytes"] = tx_bytes;
+    row["tx_dropped"] = tx_dropped;
     row["punted_packets"] = running.punter.written(id);
     row["xsk_rx_dropped"] = xsk.rx_dropped;
     row["xsk_rx_ring_full"] = xsk.rx_ring_full;

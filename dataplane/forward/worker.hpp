@@ -46,6 +46,7 @@ class Worker {
     WorkerCounters& counters_;
     bool may_sleep_;
     uint64_t idle_cycles_;  // without a packet, before it sleeps
+    uint64_t tend_cycles_;  // between two looks at the transmit rings
     std::atomic<bool> stop_{false};
 };
 

@@ -22,7 +22,7 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
         for (size_t p = 0; p < ports.size(); ++p) {
             const auto& queues = ports[p].queues();
             // Nothing is sent over a port that is not open: the tables bind no interface to it.
-            tx.push_back(queues.empty() ? TxQueue{} : TxQueue{queues[w].device, 0});
+            tx.push_back(queues.empty() ? TxQueue{.open = false} : TxQueue{queues[w].device, 0});
             for (size_t q = w; q < queues.size(); q += count) {
                 rx.push_back({queues[q].device, 0, PortId{static_cast<uint16_t>(p)}, queues[q].fd});
             }
