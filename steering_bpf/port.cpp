@@ -61,11 +61,10 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
     }
 
     Fd xsks;  // only checked: libxdp finds it by itself
-    Fd heartbeat;
     Fd state;
     const std::array<std::pair<MapId, Fd*>, map_count> wanted = {{{MapId::xsks, &xsks},
                                                                   {MapId::config, &out.config_},
-                                                                  {MapId::heartbeat, &heartbeat},
+                                                                  {MapId::heartbeat, &out.heartbeat_map_},
                                                                   {MapId::counters, &out.counters_},
                                                                   {MapId::local4, &out.local4_},
                                                                   {MapId::local6, &out.local6_},
@@ -86,8 +85,8 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
         return out.failed(MILLRACE_MAP_STATE ": cannot read", errno);
     }
     out.sees_ = about.sees;
-    void* mapped =
-        mmap(nullptr, sizeof(millrace_heartbeat), PROT_READ | PROT_WRITE, MAP_SHARED, heartbeat.get(), 0);
+    void* mapped = mmap(nullptr, sizeof(millrace_heartbeat), PROT_READ | PROT_WRITE, MAP_SHARED,
+                        out.heartbeat_map_.get(), 0);
     if (mapped == MAP_FAILED) {
         return out.failed(MILLRACE_MAP_HEARTBEAT ": cannot map", errno);
     }

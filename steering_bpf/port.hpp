@@ -55,6 +55,8 @@ class PortMaps {
 
     // CLOCK_MONOTONIC now, in ns. One relaxed store into the map; no system call.
     void beat(uint64_t monotonic_ns);
+    // For Farewell; this object's to close.
+    [[nodiscard]] int heartbeat_map() const { return heartbeat_map_.get(); }
 
     [[nodiscard]] Result<Counters> counters() const;  // since attach, summed over the CPUs
     [[nodiscard]] Mode mode() const { return mode_; }
@@ -77,6 +79,7 @@ class PortMaps {
     uint32_t sees_ = 0;
     Fd lock_;  // of the pin folder, while this object lives
     Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_, judgement_;
+    Fd heartbeat_map_;
     std::unique_ptr<millrace_heartbeat, Unmap> heartbeat_;  // written by beat(), read by the classifier
 };
 

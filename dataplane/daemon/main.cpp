@@ -177,6 +177,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (!eal) {
         return tl::unexpected(eal.error());
     }
+    steering.watch_own_end();
     steering.watch();  // from here on threads stay off the workers' cores
     const auto pool = create_packet_pool(config.sizes.mbufs);
     if (!pool) {

@@ -325,6 +325,22 @@ void Steering::poll() {
     }
 }
 
+void Steering::watch_own_end() {
+    std::vector<int> heartbeats;
+    for (const Port& port : ports_) {
+        if (port.maps) {
+            heartbeats.push_back(port.maps->heartbeat_map());
+        }
+    }
+    auto armed = steering::Farewell::arm(heartbeats);
+    if (!armed) {
+        spdlog::warn("the kernel does not tell when millraced is killed, the heartbeat's timeout must: {}",
+                     armed.error().text());
+        return;
+    }
+    farewell_ = std::move(*armed);
+}
+
 void Steering::beat() {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);

@@ -15,6 +15,7 @@
 #include "millrace/config.hpp"
 #include "millrace/keep.hpp"
 #include "millrace/result.hpp"
+#include "steering_bpf/farewell.hpp"
 #include "steering_bpf/local_table.hpp"
 #include "steering_bpf/port.hpp"
 
@@ -43,6 +44,9 @@ class Steering {
     [[nodiscard]] const KeepConfig& configured() const { return configured_; }
     // Now, for all ports whose maps say what they should.
     void beat();
+    // From here on the heartbeats stop when the kernel begins to end this process; where it can't be told,
+    // they go stale, and the log says so.
+    void watch_own_end();
     // From here on the ports' devices are looked at again and again, on a thread that inherits what the
     // caller may run on; open() has done so once.
     void watch() { watch_->start(); }
@@ -120,6 +124,7 @@ class Steering {
     std::vector<Keep> keeps_;  // as shown
     std::vector<Port> ports_;  // by PortId
     std::vector<Own> own_;     // by family
+    std::optional<steering::Farewell> farewell_;
     bool on_ = false;
 };
 
