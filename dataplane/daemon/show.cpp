@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "dataplane/port/rings.hpp"
 #include "steering_bpf/reason_names.hpp"
 
 namespace millrace::dataplane {
@@ -74,6 +75,8 @@ Row port_row(const Running& running, PortId id) {
     const auto mode = running.steering.mode(id);
     row["xdp_mode"] = mode ? Row(steering::name(*mode)) : Row(nullptr);
     row["xsk_mode"] = port.is_open() ? Row(port.zero_copy() ? "zero-copy" : "copy") : Row(nullptr);
+    row["rx_ring"] = port.is_open() ? Row(port.ring()) : Row(nullptr);
+    row["fill_buffers"] = port.is_open() ? Row(fill_buffers) : Row(nullptr);
     row["rx_packets"] = rx_packets;
     row["rx_bytes"] = rx_bytes;
     row["tx_packets"] = tx_packets;
