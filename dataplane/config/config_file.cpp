@@ -16,6 +16,8 @@
 
 #include <toml++/toml.h>
 
+#include "dataplane/port/rings.hpp"
+
 namespace millrace::dataplane {
 
 namespace {
@@ -209,6 +211,7 @@ void read_prefix(Reader& reader, const toml::node& node, std::vector<Prefix>& ou
 
 void read_root(Reader& reader, const toml::table& root, Config& c) {
     std::string idle;
+    std::string scheduling;
     reader.table(
         root, "the file",
         {{"port", reader.each("port", [&](const toml::node& n) { read_port(reader, n, c); })},
@@ -223,7 +226,9 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                                                   })},
                             {"idle", reader.text("workers.idle", idle, {"sleep", "spin"})},
                             {"idle_after_us",
-                             reader.number("workers.idle_after_us", c.workers.idle_after_us, 0, 1000000)}});
+                             reader.number("workers.idle_after_us", c.workers.idle_after_us, 0, 1000000)},
+                            {"scheduling", reader.text("workers.scheduling", scheduling,
+                                                       {"auto", "realtime", "nice", "normal"})}});
           }},
          {"sizes",
           [&](const toml::node& node) {
@@ -284,6 +289,10 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                            {{"level", reader.text("log.level", c.log_level,
                                                   {"trace", "debug", "info", "warn", "error"})}});
           }}});
+    c.workers.scheduling = scheduling == "realtime" ? Scheduling::realtime
+                           : scheduling == "nice"   ? Scheduling::nice
+                           : scheduling == "normal" ? Scheduling::normal
+                                                    : Scheduling::automatic;
     c.workers.idle = idle == "spin" ? IdlePolicy::spin : IdlePolicy::sleep;
 }
 
@@ -311,10 +320,9 @@ void check_whole(Reader& reader, Config& c) {
     for (const PortConfig& port : c.ports) {
         queues += port.queues;
     }
-    // The driver takes 2048 buffers for each fill ring, whatever ring says; up to a ring's worth is being
-    // sent.
+    // Up to a ring's worth is being sent.
     const size_t punted = c.ports.size() * 2 * c.sizes.punt_ring;
-    const size_t needed = queues * (2048 + c.sizes.ring) + punted;
+    const size_t needed = queues * (fill_buffers + c.sizes.ring) + punted;
     if (c.sizes.mbufs < needed) {
         reader.mistake(fmt::format("sizes.mbufs = {} is too small: {} ports with {} queues need at least {}",
                                    c.sizes.mbufs, c.ports.size(), queues, needed));

@@ -4,8 +4,13 @@
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 
+#include <sched.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "dataplane/forward/scheduling.hpp"
 
 namespace millrace::dataplane {
 
@@ -16,6 +21,7 @@ Worker::Worker(unsigned index, std::vector<RxQueue> rx, Forwarder& forwarder, Qu
       forwarder_(forwarder),
       quiescence_(quiescence),
       counters_(counters),
+      scheduling_(config.scheduling),
       may_sleep_(config.idle == IdlePolicy::sleep &&
                  std::all_of(rx_.begin(), rx_.end(), [](const RxQueue& q) { return q.poll_fd >= 0; })),
       idle_cycles_(rte_get_tsc_hz() / 1000000 * config.idle_after_us),
@@ -52,6 +58,8 @@ void Worker::sleep() {
 }
 
 void Worker::run() {
+    const std::string in_force = schedule_this_thread(scheduling_);
+    spdlog::info("worker {} runs on core {}, scheduling: {}", index_, sched_getcpu(), in_force);
     quiescence_.add_worker(index_);
     quiescence_.online(index_);
     uint64_t last_busy = rte_rdtsc();

@@ -2,6 +2,9 @@
 #include "dataplane/forward/worker_set.hpp"
 
 #include <rte_launch.h>
+#include <spdlog/spdlog.h>
+
+#include "dataplane/forward/scheduling.hpp"
 
 namespace millrace::dataplane {
 
@@ -16,6 +19,13 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
                                                     const std::vector<PuntRings>& punt) {
     std::unique_ptr<WorkerSet> set(new WorkerSet);
     const size_t count = config.cores.size();
+    WorkerConfig chosen = config;
+    const SchedulingChoice choice = choose_scheduling(config, scheduling_facts(config));
+    chosen.scheduling = choice.scheduling;
+    if (!choice.why.empty()) {
+        spdlog::log(config.scheduling == Scheduling::realtime ? spdlog::level::warn : spdlog::level::info,
+                    "workers are not scheduled in the real-time class: {}", choice.why);
+    }
     for (size_t w = 0; w < count; ++w) {
         std::vector<RxQueue> rx;
         std::vector<TxQueue> tx;
@@ -32,7 +42,7 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
             std::make_unique<Forwarder>(tables, std::move(tx), punt, *set->counters_.back()));
         set->workers_.push_back(std::make_unique<Worker>(static_cast<unsigned>(w), std::move(rx),
                                                          *set->forwarders_.back(), tables.quiescence(),
-                                                         *set->counters_.back(), config));
+                                                         *set->counters_.back(), chosen));
     }
     set->last_loops_.resize(count);
     for (size_t w = 0; w < count; ++w) {

@@ -30,10 +30,18 @@ enum class IdlePolicy : uint8_t {
     sleep,  // wait in poll() once nothing came for idle_after_us
 };
 
+enum class Scheduling : uint8_t {
+    automatic,  // realtime where that starves nobody, else nice
+    realtime,   // SCHED_RR: before all ordinary tasks of the core
+    nice,       // -20
+    normal,     // as any task
+};
+
 struct WorkerConfig {
     std::vector<uint16_t> cores;  // one worker for each; CPU numbers
     IdlePolicy idle = IdlePolicy::sleep;
     uint32_t idle_after_us = 50;  // microseconds without a packet before a worker sleeps
+    Scheduling scheduling = Scheduling::automatic;
 };
 
 struct SizeConfig {
