@@ -10,9 +10,11 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <thread>
 
 #include "dataplane/config/config_file.hpp"
 #include "dataplane/control/server.hpp"
+#include "dataplane/daemon/core_check.hpp"
 #include "dataplane/daemon/drain.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
@@ -376,6 +378,10 @@ int main(int argc, char** argv) {
         }
         warn_of_queues(*config);
         warn_of_hidden_tags(*config);
+        for (const std::string& problem :
+             core_problems(*config, [] { std::this_thread::sleep_for(core_sample); })) {
+            spdlog::warn("{}", problem);
+        }
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;
