@@ -19,8 +19,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fib_sync/audit.hpp"
@@ -75,6 +77,9 @@ class FibSync {
         keeps_.on_readable(now_ms());
         after_step(now_ms());
     }
+
+    // See KeepWatch.
+    void keep_egress(std::set<Ifindex> devices) { keeps_.keep_egress(std::move(devices)); }
 
     // Readable while tick() has something to do at once; the same for life. tick() reads it.
     [[nodiscard]] int work_fd() const { return work_.fd(); }

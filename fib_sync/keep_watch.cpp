@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <utility>
 
 namespace millrace::sync {
@@ -74,7 +75,18 @@ void KeepWatch::tell(const std::vector<PortDevice>& ports) {
         keeps_ = std::move(keeps);
         sink_.set_keeps(keeps_);
     }
-    mirror_.set_device_policies(device_policies(policy_, ports));
+    std::map<Ifindex, DevicePolicy> policies = device_policies(policy_, ports);
+    for (const Ifindex ifindex : egress_) {
+        policies[ifindex].egress_kept = true;
+    }
+    mirror_.set_device_policies(std::move(policies));
+}
+
+void KeepWatch::keep_egress(std::set<Ifindex> devices) {
+    if (egress_ != devices) {
+        egress_ = std::move(devices);
+        tell(mirror_.links().port_devices());
+    }
 }
 
 void KeepWatch::refresh(uint64_t now, uint64_t resyncs) {

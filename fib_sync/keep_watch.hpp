@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ class KeepWatch {
     // changed, and at next_deadline_ms(). resyncs: completed by the mirror; each one reads everything anew.
     void refresh(uint64_t now, uint64_t resyncs);
     [[nodiscard]] uint64_t next_deadline_ms() const;
+    // What leaves over these devices is left to the kernel, too: it has hooks there (the firewall's reader
+    // tells). In force when this returns.
+    void keep_egress(std::set<Ifindex> devices);
     // All has been read once since the mirror was complete for the first time.
     [[nodiscard]] bool known() const { return known_ && exceptions_.known(); }
 
@@ -43,6 +47,7 @@ class KeepWatch {
     ExceptionWatch exceptions_;
     Policy policy_;
     std::vector<Keep> keeps_;
+    std::set<Ifindex> egress_;
     bool stale_ = true;
     bool known_ = false;
     uint64_t links_version_ = 0;

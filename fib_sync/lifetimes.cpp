@@ -41,6 +41,16 @@ bool Lifetimes::tick(uint64_t now) {
             continue;
         }
         --left;
+        if (suspect.hides) {
+            if (mirror_.in_resync()) {
+                suspect.ask_at = now + suspects_ms;
+                ++at;
+            } else {
+                look_behind(at->first);
+                at = suspects.erase(at);
+            }
+            continue;
+        }
         if (const Answer answer = ask(at->first);
             answer.asked && (!answer.held || answer.held->lifetime_ms != 0)) {
             mirror_.may_end(at->first);
@@ -52,6 +62,18 @@ bool Lifetimes::tick(uint64_t now) {
         busy_until_ = now + spread_ms;
     }
     return mirror_.take_uncommitted();
+}
+
+void Lifetimes::look_behind(const Prefix& prefix) {
+    const auto address = question_about(mirror_, prefix);
+    if (!address) {
+        return;
+    }
+    ++questions_;
+    const auto answer = kernel_.route_to(*address);
+    if (answer && *answer && (*answer)->prefix == prefix && !mirror_.in_force(**answer)) {
+        mirror_.found_hidden(**answer);
+    }
 }
 
 Lifetimes::Answer Lifetimes::ask(const Prefix& prefix) {

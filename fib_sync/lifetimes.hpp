@@ -6,6 +6,9 @@
 // A lifetime is a number of seconds, so no new one can end within a second of the answer. What changes an
 // address may give its prefix one: that is asked too.
 //
+// A dump leaves out what the kernel has between the paths of a multipath route. Where a route of another
+// router's advertisement is preferred to it, the answer tells that one.
+//
 // Routes of several paths each of which has a lifetime of its own, and routes by nexthop objects, whose
 // prefix the kernel does not tell right, punt unless the kernel says that they have none. Control thread
 // only.
@@ -38,6 +41,8 @@ class Lifetimes {
         std::optional<RouteMessage> held;  // the kernel uses the route in force
     };
     [[nodiscard]] Answer ask(const Prefix& prefix);
+    // Does the kernel use another route than the multipath route that a dump told?
+    void look_behind(const Prefix& prefix);
     void renew(const Prefix& prefix, Mirror::Limited& limited, uint64_t now);
 
     Mirror& mirror_;

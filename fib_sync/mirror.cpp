@@ -118,6 +118,9 @@ void Mirror::apply_one(const RouteMessage& m) {
     PrefixEntry& entry = rib_.at(m.prefix);
     const Rib::Change change = rib_.apply(entry, m, phase_ == Phase::dump);
     doubt_ = doubt_ || change.untold;
+    if (phase_ == Phase::dump && change.changed) {
+        suspect_to_hide(m);
+    }
     if (phase_ != Phase::replay) {
         doubt_ = doubt_ || change.missing;
     } else {

@@ -126,12 +126,18 @@ class Mirror {
     // The prefix punts, and with it the hosts that are connected by it, at once.
     void let_end(const Prefix& prefix);
     // Prefixes that an IPv6 address belongs to which came, changed or went: that may have given the connected
-    // route a lifetime (modify_prefix_route, cleanup_prefix_route), a moment after the message.
+    // route a lifetime (modify_prefix_route, cleanup_prefix_route), a moment after the message. And those
+    // with an IPv6 multipath route that a dump has told anew: between its paths another may be hidden.
     struct Suspect {
         uint64_t ask_at = 0;  // the asker's
         unsigned asked = 0;
+        bool hides = false;
     };
     [[nodiscard]] std::map<Prefix, Suspect>& suspects() { return suspects_; }
+    // The kernel uses this route of the prefix: it is told where it was hidden.
+    void found_hidden(const RouteMessage& m);
+    // Between begin_resync and end_replay.
+    [[nodiscard]] bool in_resync() const { return phase_ != Phase::live; }
     // True once after the mirror changed by itself, so that a commit has something to do.
     [[nodiscard]] bool take_uncommitted() { return std::exchange(uncommitted_, false); }
 
@@ -168,6 +174,7 @@ class Mirror {
     [[nodiscard]] Entry entry_of(const Prefix& prefix, const PrefixEntry& entry) const;
     void neighbour_changed(const NeighborKey& key);
     void route_changed(const Prefix& prefix, PrefixEntry& entry);
+    void suspect_to_hide(const RouteMessage& dumped);
     void mark(const Prefix& prefix, PrefixEntry& entry);
     void walk_from_start(bool all);
     void mark_all();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Prefixes whose route has a lifetime: what lifetimes.hpp finds out about them, and what follows for the
-// sink.
+// Prefixes whose route has a lifetime, or may hide another: what lifetimes.hpp finds out about them, and what
+// follows for the sink.
+#include <linux/rtnetlink.h>
+
 #include "fib_sync/mirror.hpp"
 
 namespace millrace::sync {
@@ -49,6 +51,30 @@ void Mirror::may_end(const Prefix& prefix) {
         mark(prefix, *entry);
         uncommitted_ = true;
     }
+}
+
+// fib6_dump_node goes from a multipath route's first path to its last one; what a notification told of a
+// route between them is remembered (Rib::untold), but there may be one from before.
+void Mirror::suspect_to_hide(const RouteMessage& dumped) {
+    if (dumped.prefix.address.family == Family::ipv6 && dumped.table == main_table &&
+        dumped.nexthop == NexthopId{} && dumped.paths.size() > 1 && suspects_.size() < limited_most) {
+        suspects_.insert_or_assign(dumped.prefix, Suspect{.hides = true});
+    }
+}
+
+void Mirror::found_hidden(const RouteMessage& m) {
+    const PrefixEntry* entry = rib_.find(m.prefix);
+    const Route* best = entry == nullptr ? nullptr : rib_.best(m.prefix, *entry);
+    // Of another metric it is on its way here, as a path of the multipath route would be.
+    const bool path = m.protocol != RTPROT_RA && !m.paths.empty() && m.paths.front().gateway.has_value();
+    if (best == nullptr || best->local || best->metric != m.metric || m.table != main_table ||
+        m.paths.size() != 1 || path) {
+        return;
+    }
+    RouteMessage beside = m;
+    beside.exclusive = beside.replace = beside.append = false;
+    apply_one(beside);
+    uncommitted_ = true;
 }
 
 // Outside of a commit, since it can't wait for the end of a dump; to punt is right at any time.

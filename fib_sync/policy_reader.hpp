@@ -6,15 +6,12 @@
 // The sockets see the network namespace of the thread that opened them, for ever. Control thread only.
 #pragma once
 
-#include <netlink/socket.h>
-
-#include <cstddef>
-#include <functional>
-#include <memory>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
-#include "fib_sync/attributes.hpp"
+#include "fib_sync/exchange.hpp"
 #include "fib_sync/policy.hpp"
 #include "millrace/result.hpp"
 
@@ -37,16 +34,8 @@ class PolicyReader {
     Status read_links(std::span<const Ifindex> ports, Policy& policy);
 
   private:
-    struct SocketFree {
-        void operator()(nl_sock* s) const { nl_socket_free(s); }
-    };
-    using Socket = std::unique_ptr<nl_sock, SocketFree>;
-    using Visitor = std::function<Status(uint16_t type, Bytes payload)>;
-
-    PolicyReader() = default;
-    static Result<Socket> connect(int protocol, std::span<const int> groups);
-    // One request and all of its answer. body: behind the netlink header. Error code: the kernel's errno.
-    Status ask(nl_sock* socket, uint16_t type, uint16_t flags, Bytes body, const Visitor& each);
+    PolicyReader(Exchange events, Exchange requests)
+        : route_events_(std::move(events)), route_(std::move(requests)) {}
 
     Status read_rules(uint8_t family, std::optional<std::vector<Rule>>& rules);
     Status read_switches(uint8_t family, std::optional<SwitchTable>& table);
@@ -54,12 +43,10 @@ class PolicyReader {
     Result<bool> has_filter(Ifindex ifindex, uint32_t parent);
     Status read_xfrm(Policy& policy);
 
-    Socket route_events_;
-    Socket route_;
-    Socket xfrm_events_;  // null where the kernel has no XFRM
-    Socket xfrm_;
-    std::vector<std::byte> buffer_;
-    uint32_t sequence_ = 0;
+    Exchange route_events_;
+    Exchange route_;
+    std::optional<Exchange> xfrm_events_;  // none where the kernel has no XFRM
+    std::optional<Exchange> xfrm_;
 };
 
 }  // namespace millrace::sync

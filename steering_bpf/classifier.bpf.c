@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 
+#include "steering_bpf/firewall.bpf.h"
 #include "steering_bpf/ipv4.bpf.h"
 #include "steering_bpf/ipv6.bpf.h"
 #include "steering_bpf/kernel.bpf.h"
@@ -49,6 +50,7 @@ static __always_inline enum millrace_steer_reason classify(struct xdp_md* ctx,
     const void* data = (const void*)(long)ctx->data;
     const struct ethhdr* eth = data;
     enum millrace_steer_reason reason;
+    bool is_ipv4;
 
     if (!config || !(config->flags & MILLRACE_FLAG_ENABLED))
         return MILLRACE_STEER_DISABLED;
@@ -58,7 +60,8 @@ static __always_inline enum millrace_steer_reason classify(struct xdp_md* ctx,
         return MILLRACE_STEER_TRUNCATED;
     if (!same_mac(eth->h_dest, config->mac))
         return MILLRACE_STEER_NOT_OUR_MAC;
-    if (eth->h_proto == bpf_htons(ETH_P_IP))
+    is_ipv4 = eth->h_proto == bpf_htons(ETH_P_IP);
+    if (is_ipv4)
         reason = classify_ipv4(config, (const void*)(eth + 1), end);
     else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
         reason = classify_ipv6(config, (const void*)(eth + 1), end);
@@ -70,7 +73,9 @@ static __always_inline enum millrace_steer_reason classify(struct xdp_md* ctx,
         return MILLRACE_STEER_STALE;
     if (frames_are_taken(ctx, config->mac))
         return MILLRACE_STEER_TAKEN;
-    return tag_is_off(ctx) ? MILLRACE_STEER_TAG : MILLRACE_STEER_REDIRECT;
+    if (tag_is_off(ctx))
+        return MILLRACE_STEER_TAG;
+    return firewall_sees(ctx, is_ipv4) ? MILLRACE_STEER_KEEP_NETFILTER : MILLRACE_STEER_REDIRECT;
 }
 
 SEC("xdp.frags")

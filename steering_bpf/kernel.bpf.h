@@ -21,12 +21,32 @@
 
 #define MILLRACE_KERNEL_TYPE __attribute__((preserve_access_index))
 
-#ifdef MILLRACE_WITH_TAKERS
+struct nf_hook_entries;
+struct bpf_mprog_entry;
+struct netns_nf {
+    struct nf_hook_entries* hooks_ipv4[5];
+    struct nf_hook_entries* hooks_ipv6[5];
+} MILLRACE_KERNEL_TYPE;
+struct netns_nftables {
+    unsigned int base_seq;
+    __u8 gencursor;
+} MILLRACE_KERNEL_TYPE;
+struct net {
+    struct netns_nf nf;
+    struct netns_nftables nft;
+} MILLRACE_KERNEL_TYPE;
 struct net_device {
     const unsigned char* dev_addr;
     void* rx_handler;
     void* rx_handler_data;
+    struct {
+        struct net* net;
+    } nd_net;
+    struct nf_hook_entries* nf_hooks_ingress;
+    struct bpf_mprog_entry* tcx_ingress;
 } MILLRACE_KERNEL_TYPE;
+
+#ifdef MILLRACE_WITH_TAKERS
 struct xdp_rxq_info {
     struct net_device* dev;
 } MILLRACE_KERNEL_TYPE;

@@ -102,6 +102,13 @@ struct {
     __uint(max_entries, 1);
 } judgement SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __type(key, __u32);
+    __type(value, struct millrace_firewall);
+    __uint(max_entries, 1);
+} firewall SEC(".maps");
+
 /* Between who attaches, the daemon, and who detaches; the classifier doesn't look at it. */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);

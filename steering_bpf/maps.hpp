@@ -27,9 +27,10 @@ enum class MapId : uint8_t {
     keep6,
     keep_l4,
     judgement,
+    firewall,
     state
 };
-inline constexpr size_t map_count = 11;
+inline constexpr size_t map_count = 12;
 
 struct MapSpec {
     const char* name;
@@ -52,6 +53,7 @@ inline constexpr std::array<MapSpec, map_count> map_specs = {{
     {MILLRACE_MAP_KEEP6, BPF_MAP_TYPE_LPM_TRIE, sizeof(millrace_lpm6), 1, MILLRACE_MAX_KEEP},
     {MILLRACE_MAP_KEEP_L4, BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t), MILLRACE_KEEP_L4_WORDS},
     {MILLRACE_MAP_JUDGEMENT, BPF_MAP_TYPE_ARRAY, 4, sizeof(millrace_judgement), 1},
+    {MILLRACE_MAP_FIREWALL, BPF_MAP_TYPE_ARRAY, 4, sizeof(millrace_firewall), 1},
     {MILLRACE_MAP_STATE, BPF_MAP_TYPE_ARRAY, 4, sizeof(millrace_port_state), 1},
 }};
 

@@ -61,11 +61,10 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
     }
 
     Fd xsks;  // only checked: libxdp finds it by itself
-    Fd heartbeat;
     Fd state;
     const std::array<std::pair<MapId, Fd*>, map_count> wanted = {{{MapId::xsks, &xsks},
                                                                   {MapId::config, &out.config_},
-                                                                  {MapId::heartbeat, &heartbeat},
+                                                                  {MapId::heartbeat, &out.heartbeat_map_},
                                                                   {MapId::counters, &out.counters_},
                                                                   {MapId::local4, &out.local4_},
                                                                   {MapId::local6, &out.local6_},
@@ -73,6 +72,7 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
                                                                   {MapId::keep6, &out.keep6_},
                                                                   {MapId::keep_l4, &out.keep_l4_},
                                                                   {MapId::judgement, &out.judgement_},
+                                                                  {MapId::firewall, &out.firewall_},
                                                                   {MapId::state, &state}}};
     for (const auto& [id, fd] : wanted) {
         auto map = open_map(*dir, id);
@@ -86,8 +86,8 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
         return out.failed(MILLRACE_MAP_STATE ": cannot read", errno);
     }
     out.sees_ = about.sees;
-    void* mapped =
-        mmap(nullptr, sizeof(millrace_heartbeat), PROT_READ | PROT_WRITE, MAP_SHARED, heartbeat.get(), 0);
+    void* mapped = mmap(nullptr, sizeof(millrace_heartbeat), PROT_READ | PROT_WRITE, MAP_SHARED,
+                        out.heartbeat_map_.get(), 0);
     if (mapped == MAP_FAILED) {
         return out.failed(MILLRACE_MAP_HEARTBEAT ": cannot map", errno);
     }
@@ -160,6 +160,19 @@ Status PortMaps::set_keep_ports(const KeepConfig& keep) {
     return {};
 }
 
+namespace {
+
+void take_protocols(const KeepConfig& keep, millrace_steer_config& config) {
+    std::fill(std::begin(config.keep_protocol), std::end(config.keep_protocol), 0);
+    for (const uint8_t protocol : keep.protocols) {
+        config.keep_protocol[protocol / 64] |= 1ULL << (protocol % 64);
+    }
+    config.flags |= keep.l4_ports.empty() ? 0 : MILLRACE_FLAG_KEEP_L4;
+    config.flags |= keep.protocols.empty() ? 0 : MILLRACE_FLAG_KEEP_PROTOCOL;
+}
+
+}  // namespace
+
 // The flags come last: until then what is new has no effect where the policy was empty before.
 Status PortMaps::set_keep(const KeepConfig& keep) {
     auto now = config();
@@ -180,15 +193,23 @@ Status PortMaps::set_keep(const KeepConfig& keep) {
     if (const int error = replace_keys(keep6_.get(), v6); error != 0) {
         return failed(fmt::format("keep: cannot store {} IPv6 prefixes", v6.size()), error);
     }
-    std::fill(std::begin(now->keep_protocol), std::end(now->keep_protocol), 0);
-    for (const uint8_t protocol : keep.protocols) {
-        now->keep_protocol[protocol / 64] |= 1ULL << (protocol % 64);
-    }
     now->flags &= ~keep_flags;
     now->flags |= v4.empty() ? 0 : MILLRACE_FLAG_KEEP4;
     now->flags |= v6.empty() ? 0 : MILLRACE_FLAG_KEEP6;
-    now->flags |= keep.l4_ports.empty() ? 0 : MILLRACE_FLAG_KEEP_L4;
-    now->flags |= keep.protocols.empty() ? 0 : MILLRACE_FLAG_KEEP_PROTOCOL;
+    take_protocols(keep, *now);
+    return write_config(*now);
+}
+
+Status PortMaps::set_keep_protocols(const KeepConfig& keep) {
+    auto now = config();
+    if (!now) {
+        return tl::unexpected(now.error());
+    }
+    if (auto ports = set_keep_ports(keep); !ports) {
+        return ports;
+    }
+    now->flags &= ~(MILLRACE_FLAG_KEEP_L4 | MILLRACE_FLAG_KEEP_PROTOCOL);
+    take_protocols(keep, *now);
     return write_config(*now);
 }
 
@@ -222,6 +243,13 @@ Status PortMaps::set_local(const LocalTable& table) {
         return failed(fmt::format("cannot set the table of own {} addresses",
                                   table.family() == Family::ipv4 ? "IPv4" : "IPv6"),
                       errno);
+    }
+    return {};
+}
+
+Status PortMaps::set_firewall(const millrace_firewall& firewall) {
+    if (bpf_map_update_elem(firewall_.get(), &first_key, &firewall, BPF_ANY) != 0) {
+        return failed(MILLRACE_MAP_FIREWALL ": cannot write", errno);
     }
     return {};
 }

@@ -40,6 +40,9 @@ class PortMaps {
     // MILLRACE_MAX_KEEP prefixes of a family.
     Status set_keep(const KeepConfig& keep);
 
+    // Its protocols and L4 ports alone. Error: as above.
+    Status set_keep_protocols(const KeepConfig& keep);
+
     // What is kept of a family beyond protocols and L4 ports, which stay: replaces its prefixes of the policy
     // (all are of that family), and says whether all of it is kept. While the prefixes change, all of it is:
     // no packet slips through. Error: more than MILLRACE_MAX_KEEP prefixes, or the kernel has no room for
@@ -53,8 +56,13 @@ class PortMaps {
     // How the classifier finds out whether a macvlan leaves the port's transit alone.
     Status set_judgement(const millrace_judgement& judgement);
 
+    // Which of the kernel's hooks transit may go past.
+    Status set_firewall(const millrace_firewall& firewall);
+
     // CLOCK_MONOTONIC now, in ns. One relaxed store into the map; no system call.
     void beat(uint64_t monotonic_ns);
+    // For Farewell; this object's to close.
+    [[nodiscard]] int heartbeat_map() const { return heartbeat_map_.get(); }
 
     [[nodiscard]] Result<Counters> counters() const;  // since attach, summed over the CPUs
     [[nodiscard]] Mode mode() const { return mode_; }
@@ -76,7 +84,8 @@ class PortMaps {
     uint32_t program_ = 0;
     uint32_t sees_ = 0;
     Fd lock_;  // of the pin folder, while this object lives
-    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_, judgement_;
+    Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_, judgement_, firewall_;
+    Fd heartbeat_map_;
     std::unique_ptr<millrace_heartbeat, Unmap> heartbeat_;  // written by beat(), read by the classifier
 };
 

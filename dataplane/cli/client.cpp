@@ -83,10 +83,10 @@ Result<std::string_view> Client::read_line() {
     }
 }
 
-Status Client::show(const std::string& what, const ShowArguments& arguments,
-                    const std::function<void(std::string_view)>& row) {
+Status Client::ask(const char* verb, const std::string& what, const ShowArguments& arguments,
+                   const std::function<void(std::string_view)>& row) {
     constexpr std::string_view row_begins = "{\"row\":";
-    const std::string request = nlohmann::json{{"show", what}, {"arguments", arguments}}.dump() + "\n";
+    const std::string request = nlohmann::json{{verb, what}, {"arguments", arguments}}.dump() + "\n";
     if (send(fd_, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) {
         return fail("millraced at " + path_ + " doesn't take the request", errno);
     }

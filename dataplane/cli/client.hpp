@@ -24,9 +24,18 @@ class Client {
     // Calls row for each row as it comes, with its text: one JSON object. Error: the daemon's own words, or
     // that it went away.
     Status show(const std::string& what, const ShowArguments& arguments,
-                const std::function<void(std::string_view)>& row);
+                const std::function<void(std::string_view)>& row) {
+        return ask("show", what, arguments, row);
+    }
+    // The same of something that it is to do.
+    Status act(const std::string& what, const ShowArguments& arguments,
+               const std::function<void(std::string_view)>& row) {
+        return ask("do", what, arguments, row);
+    }
 
   private:
+    Status ask(const char* verb, const std::string& what, const ShowArguments& arguments,
+               const std::function<void(std::string_view)>& row);
     Client(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
     // Good until the next call.
     Result<std::string_view> read_line();

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/cli/actions.hpp"
 #include "dataplane/cli/client.hpp"
 #include "dataplane/cli/sync_text.hpp"
 #include "dataplane/cli/table.hpp"
@@ -111,8 +112,10 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
     const bool counts = options.what == "counters" || options.what == "steering";
     cli::Table table(sync ? std::vector<cli::Column>{}
                           : *cli::columns_of(options.count ? "count" : options.what));
-    cli::Table kept(*cli::columns_of("kept"));  // of steering, in front of the counters
+    cli::Table kept(*cli::columns_of("kept"));    // of steering, in front of the counters
+    cli::Table hooks(*cli::columns_of("hooks"));  // the firewall's, behind them
     bool any_kept = false;
+    bool any_hook = false;
     const char* separator = "[\n";
     uint64_t rows = 0;
     const Status shown = client->show(options.what, arguments, [&](std::string_view text) {
@@ -128,6 +131,9 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
         } else if (row.value("kind", "") == "kept") {
             kept.add(row);
             any_kept = true;
+        } else if (row.value("kind", "") == "hook") {
+            hooks.add(row);
+            any_hook = true;
         } else if (!counts || options.all || row.value("packets", 0ULL) != 0) {
             table.add(row);
         }
@@ -149,6 +155,10 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
             std::puts("Nothing is kept in the kernel by policy.");
         }
         std::puts("");
+        if (any_hook) {
+            hooks.finish();
+            std::puts("");
+        }
     }
     if (!sync) {
         table.finish();
@@ -159,7 +169,7 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"millrace: look into a running millraced"};
+    CLI::App app{"millrace: look into a running millraced, and tell it what to do"};
     app.set_version_flag("--version", MILLRACE_VERSION);
     app.require_subcommand(1);
     ShowOptions options;
@@ -193,6 +203,7 @@ int main(int argc, char** argv) {
         "  millrace show steering --json             what the kernel keeps and why, verdicts");
     cli::Command other;
     cli::add_verify(app, options.socket, other);
+    cli::add_actions(app, options.socket, other);
     cli::add_debug(app, options.socket, other);
     app.footer("'millrace show --help' lists what there is to show.");
 

@@ -5,143 +5,20 @@
 #include <netdb.h>
 #include <sys/un.h>
 
-#include <bit>
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <map>
 #include <set>
 #include <sstream>
 
-#include <toml++/toml.h>
+#include "dataplane/config/reader.hpp"
+
+#include "dataplane/port/rings.hpp"
 
 namespace millrace::dataplane {
 
 namespace {
-
-// One pass over the file. The first mistake ends it; later readers do nothing.
-class Reader {
-  public:
-    explicit Reader(std::string file) : file_(std::move(file)) {}
-
-    using Keys = std::map<std::string_view, std::function<void(const toml::node&)>, std::less<>>;
-
-    // Calls the handler of each key of a table; a key without one is a mistake.
-    void table(const toml::node& node, const std::string& where, const Keys& keys) {
-        const toml::table* t = node.as_table();
-        if (t == nullptr) {
-            mistake(node, fmt::format("{} must be a table", where));
-            return;
-        }
-        for (const auto& [key, value] : *t) {
-            const auto found = keys.find(key.str());
-            if (found == keys.end()) {
-                std::string known;
-                for (const auto& [name, handler] : keys) {
-                    known += (known.empty() ? "" : ", ") + std::string(name);
-                }
-                mistake(value, fmt::format("unknown key '{}' in {}; known are: {}", key.str(), where, known));
-                return;
-            }
-            found->second(value);
-            if (error_) {
-                return;
-            }
-        }
-    }
-
-    template <class T>
-    auto number(std::string_view key, T& out, int64_t low, int64_t high) {
-        return [=, this, &out](const toml::node& node) {
-            const auto value = node.value_exact<int64_t>();
-            if (!value || *value < low || *value > high) {
-                mistake(node, fmt::format("{} must be a whole number from {} to {}", key, low, high));
-            } else {
-                out = static_cast<T>(*value);
-            }
-        };
-    }
-
-    // A whole number is as good as one with a point.
-    auto real(std::string_view key, double& out, double low, double high) {
-        return [=, this, &out](const toml::node& node) {
-            const auto value = node.value<double>();
-            if (!value || !node.is_number() || *value < low || *value > high) {
-                mistake(node, fmt::format("{} must be a number from {} to {}", key, low, high));
-            } else {
-                out = *value;
-            }
-        };
-    }
-
-    template <class T>
-    auto power_of_two(std::string_view key, T& out, int64_t low, int64_t high) {
-        return [=, this, &out](const toml::node& node) {
-            number(key, out, low, high)(node);
-            if (!error_ && !std::has_single_bit(out)) {
-                mistake(node, fmt::format("{} must be a power of two", key));
-            }
-        };
-    }
-
-    auto flag(std::string_view key, bool& out) {
-        return [=, this, &out](const toml::node& node) {
-            if (const auto value = node.value_exact<bool>()) {
-                out = *value;
-            } else {
-                mistake(node, fmt::format("{} must be true or false", key));
-            }
-        };
-    }
-
-    auto text(std::string_view key, std::string& out, const std::set<std::string_view>& allowed = {}) {
-        return [=, this, &out](const toml::node& node) {
-            const auto value = node.value_exact<std::string>();
-            if (!value || value->empty() || (!allowed.empty() && !allowed.contains(*value))) {
-                std::string list;
-                for (const auto& a : allowed) {
-                    list += fmt::format("{}\"{}\"", list.empty() ? " of " : ", ", a);
-                }
-                mistake(node, list.empty() ? fmt::format("{} must be a string, not empty", key)
-                                           : fmt::format("{} must be one{}", key, list));
-            } else {
-                out = *value;
-            }
-        };
-    }
-
-    auto each(std::string_view key, const std::function<void(const toml::node&)>& handler) {
-        return [=, this](const toml::node& node) {
-            const toml::array* array = node.as_array();
-            if (array == nullptr) {
-                mistake(node, fmt::format("{} must be a list: [...]", key));
-                return;
-            }
-            for (const auto& element : *array) {
-                if (!error_) {
-                    handler(element);
-                }
-            }
-        };
-    }
-
-    void mistake(const toml::node& node, const std::string& what) {
-        if (!error_) {
-            error_ = Error{fmt::format("{}:{}: {}", file_, node.source().begin.line, what), 0};
-        }
-    }
-    void mistake(const std::string& what) {
-        if (!error_) {
-            error_ = Error{fmt::format("{}: {}", file_, what), 0};
-        }
-    }
-    [[nodiscard]] const std::optional<Error>& error() const { return error_; }
-
-  private:
-    std::string file_;
-    std::optional<Error> error_;
-};
 
 void read_port(Reader& reader, const toml::node& node, Config& config) {
     PortConfig port;
@@ -207,8 +84,51 @@ void read_prefix(Reader& reader, const toml::node& node, std::vector<Prefix>& ou
     }
 }
 
+// "inet accounting": a family whose hooks transit may meet, and a table.
+void read_ignored(Reader& reader, const toml::node& node, std::vector<std::string>& out) {
+    const std::string value = node.value_exact<std::string>().value_or("");
+    const size_t space = value.find(' ');
+    const std::set<std::string_view> families = {"inet", "ip", "ip6", "netdev"};
+    if (space == std::string::npos || !families.contains(std::string_view(value).substr(0, space)) ||
+        value.size() == space + 1 || value.find_first_of(" \t", space + 1) != std::string::npos) {
+        reader.mistake(
+            node,
+            "firewall.ignore: each is a table of nftables with its family (inet, ip, ip6, netdev), as "
+            "\"inet accounting\"");
+    } else {
+        out.push_back(value);
+    }
+}
+
+void read_firewall(Reader& reader, const toml::node& node, FirewallConfig& firewall) {
+    std::string mode;
+    reader.table(
+        node, "[firewall]",
+        {{"mode", reader.text("firewall.mode", mode, {"respect", "bypass"})},
+         {"ports", reader.each("firewall.ports",
+                               [&](const toml::node& n) {
+                                   std::string name;
+                                   reader.text("firewall.ports: each", name)(n);
+                                   firewall.ports.push_back(name);
+                               })},
+         {"families", reader.each("firewall.families",
+                                  [&](const toml::node& n) {
+                                      std::string family;
+                                      reader.text("firewall.families: each", family, {"ipv4", "ipv6"})(n);
+                                      firewall.families.push_back(family == "ipv4" ? Family::ipv4
+                                                                                   : Family::ipv6);
+                                  })},
+         {"ignore", reader.each("firewall.ignore",
+                                [&](const toml::node& n) { read_ignored(reader, n, firewall.ignore); })}});
+    firewall.mode = mode == "bypass" ? FirewallMode::bypass : FirewallMode::respect;
+    if (firewall.mode == FirewallMode::respect && !(firewall.ports.empty() && firewall.families.empty())) {
+        reader.mistake(node, "firewall.ports and firewall.families say what is bypassed: mode = \"bypass\"");
+    }
+}
+
 void read_root(Reader& reader, const toml::table& root, Config& c) {
     std::string idle;
+    std::string scheduling;
     reader.table(
         root, "the file",
         {{"port", reader.each("port", [&](const toml::node& n) { read_port(reader, n, c); })},
@@ -223,7 +143,9 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                                                   })},
                             {"idle", reader.text("workers.idle", idle, {"sleep", "spin"})},
                             {"idle_after_us",
-                             reader.number("workers.idle_after_us", c.workers.idle_after_us, 0, 1000000)}});
+                             reader.number("workers.idle_after_us", c.workers.idle_after_us, 0, 1000000)},
+                            {"scheduling", reader.text("workers.scheduling", scheduling,
+                                                       {"auto", "realtime", "nice", "normal"})}});
           }},
          {"sizes",
           [&](const toml::node& node) {
@@ -256,6 +178,7 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                         read_l4_port(reader, n, c.keep.l4_ports);
                     })}});
           }},
+         {"firewall", [&](const toml::node& node) { read_firewall(reader, node, c.firewall); }},
          {"sync",
           [&](const toml::node& node) {
               reader.table(node, "[sync]",
@@ -284,6 +207,10 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
                            {{"level", reader.text("log.level", c.log_level,
                                                   {"trace", "debug", "info", "warn", "error"})}});
           }}});
+    c.workers.scheduling = scheduling == "realtime" ? Scheduling::realtime
+                           : scheduling == "nice"   ? Scheduling::nice
+                           : scheduling == "normal" ? Scheduling::normal
+                                                    : Scheduling::automatic;
     c.workers.idle = idle == "spin" ? IdlePolicy::spin : IdlePolicy::sleep;
 }
 
@@ -307,14 +234,19 @@ void check_whole(Reader& reader, Config& c) {
                             port.name, port.queues, c.workers.cores.size()));
         }
     }
+    for (const std::string& name : c.firewall.ports) {
+        if (std::none_of(c.ports.begin(), c.ports.end(),
+                         [&](const PortConfig& p) { return p.name == name; })) {
+            reader.mistake(fmt::format("firewall.ports: {} is no [[port]] of this file", name));
+        }
+    }
     size_t queues = 0;
     for (const PortConfig& port : c.ports) {
         queues += port.queues;
     }
-    // The driver takes 2048 buffers for each fill ring, whatever ring says; up to a ring's worth is being
-    // sent.
+    // Up to a ring's worth is being sent.
     const size_t punted = c.ports.size() * 2 * c.sizes.punt_ring;
-    const size_t needed = queues * (2048 + c.sizes.ring) + punted;
+    const size_t needed = queues * (fill_buffers + c.sizes.ring) + punted;
     if (c.sizes.mbufs < needed) {
         reader.mistake(fmt::format("sizes.mbufs = {} is too small: {} ports with {} queues need at least {}",
                                    c.sizes.mbufs, c.ports.size(), queues, needed));
@@ -326,6 +258,13 @@ void check_whole(Reader& reader, Config& c) {
     if (c.steering.pin_root.front() != '/' || c.control_socket.front() != '/') {
         reader.mistake("steering.pin_root and control.socket must be absolute paths");
     }
+}
+
+// What is quoted from the file may have line breaks and terminal controls in it.
+std::string in_one_line(std::string text) {
+    std::replace_if(
+        text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+    return text;
 }
 
 }  // namespace
@@ -340,11 +279,11 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
             check_whole(reader, config);
         }
         if (reader.error()) {
-            return tl::unexpected(*reader.error());
+            return fail(in_one_line(reader.error()->text()));
         }
         return config;
     } catch (const toml::parse_error& e) {
-        return fail(fmt::format("{}:{}: {}", name, e.source().begin.line, e.description()));
+        return fail(in_one_line(fmt::format("{}:{}: {}", name, e.source().begin.line, e.description())));
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "millrace/config.hpp"
 #include "millrace/result.hpp"
@@ -15,5 +16,7 @@ namespace millrace::dataplane {
 Result<Config> load_config(const std::string& path);
 // text: a file's content; name: what errors call it.
 Result<Config> parse_config(std::string_view text, const std::string& name);
+// What is different, in the file's words: "[keep]", "port eth1 (new)". Empty: nothing.
+std::vector<std::string> changes(const Config& before, const Config& after);
 
 }  // namespace millrace::dataplane

@@ -153,14 +153,17 @@ bool Server::receive(Client& client) {
 
 void Server::begin(Client& client, const std::string& line) {
     const auto request = nlohmann::json::parse(line, nullptr, false);
-    if (!request.is_object() || !request.contains("show") || !request["show"].is_string()) {
-        client.output +=
-            error_line("a request is one JSON object a line: {\"show\": NAME, \"arguments\": {...}}");
+    const bool is_action = request.is_object() && request.contains("do");
+    const char* verb = is_action ? "do" : "show";
+    if (!request.is_object() || !request.contains(verb) || !request[verb].is_string()) {
+        client.output += error_line(
+            "a request is one JSON object a line: {\"show\": NAME, \"arguments\": {...}}, or \"do\"");
         return;
     }
-    const auto& name = request["show"].get_ref<const std::string&>();
-    const auto found = shows_.find(name);
-    if (found == shows_.end()) {
+    const auto& name = request[verb].get_ref<const std::string&>();
+    const auto& known = is_action ? actions_ : shows_;
+    const auto found = known.find(name);
+    if (found == known.end()) {
         client.output += error_line(fmt::format("nothing is called '{}'", name));
         return;
     }

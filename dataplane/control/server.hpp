@@ -2,6 +2,7 @@
 // The daemon's end of the operator's socket. Newline-delimited JSON over a UNIX stream socket:
 //
 //   request   {"show": "routes", "arguments": {"family": "ipv4"}}
+//             {"do": "drain", "arguments": {"port": "eth0"}}
 //   answer    {"row":{...}}             any number of these; to the byte, but for what is in the row
 //             {"end": {"rows": 2}}      or {"error": "one line"} instead, at any point
 //
@@ -30,6 +31,8 @@ class Server {
 
     // What `show NAME` is answered from.
     void add_show(std::string name, RowOpener opener) { shows_[std::move(name)] = std::move(opener); }
+    // What NAME does; its rows say how far it is, or what came of it.
+    void add_action(std::string name, RowOpener opener) { actions_[std::move(name)] = std::move(opener); }
 
   private:
     struct Client {
@@ -58,6 +61,7 @@ class Server {
     EventLoop::Handle handle_;
     std::list<Client> clients_;
     std::map<std::string, RowOpener, std::less<>> shows_;
+    std::map<std::string, RowOpener, std::less<>> actions_;
 };
 
 }  // namespace millrace::dataplane

@@ -29,29 +29,7 @@ void wait_for_classifiers() {
     }
 }
 
-template <class Condition>
-bool until(Clock::time_point end, const Condition& condition) {
-    while (!condition()) {
-        if (Clock::now() > end) {
-            return false;
-        }
-        std::this_thread::sleep_for(step);
-    }
-    return true;
-}
-
-// Sockets of the ports that are alive.
-std::vector<int> sockets(const std::vector<AfXdpPort>& ports) {
-    std::vector<int> fds;
-    for (const AfXdpPort& port : ports) {
-        if (port.alive()) {
-            std::transform(port.queues().begin(), port.queues().end(), std::back_inserter(fds),
-                           [](const AfXdpPort::Queue& q) { return q.fd; });
-        }
-    }
-    return fds;
-}
-
+// Of how many does a frame wait to be received?
 size_t waiting(const std::vector<int>& fds) {
     std::vector<pollfd> polls;
     std::transform(fds.begin(), fds.end(), std::back_inserter(polls),
@@ -61,9 +39,22 @@ size_t waiting(const std::vector<int>& fds) {
         std::count_if(polls.begin(), polls.end(), [](const pollfd& p) { return (p.revents & POLLIN) != 0; }));
 }
 
+size_t sending(const std::vector<int>& fds) {
+    return static_cast<size_t>(
+        std::count_if(fds.begin(), fds.end(), [](int fd) { return !XskTransmitRing(fd).empty(); }));
+}
+
+std::vector<uint64_t> loops_of(const WorkerSet& workers) {
+    std::vector<uint64_t> loops;
+    for (size_t w = 0; w < workers.size(); ++w) {
+        loops.push_back(workers.counters(w).loops.read());
+    }
+    return loops;
+}
+
 // Each worker has gone round twice: once may have begun before.
 bool went_round(const WorkerSet& workers, const std::vector<uint64_t>& before) {
-    for (size_t w = 0; w < workers.size(); ++w) {
+    for (size_t w = 0; w < before.size(); ++w) {
         if (workers.counters(w).loops.read() < before[w] + 2) {
             return false;
         }
@@ -73,37 +64,85 @@ bool went_round(const WorkerSet& workers, const std::vector<uint64_t>& before) {
 
 }  // namespace
 
-std::string drain(const std::vector<AfXdpPort>& ports, const WorkerSet& workers, const Punter& punter,
-                  std::chrono::milliseconds deadline) {
+std::vector<PortId> all_of(const std::vector<AfXdpPort>& ports) {
+    std::vector<PortId> all;
+    for (size_t p = 0; p < ports.size(); ++p) {
+        all.push_back(PortId{static_cast<uint16_t>(p)});
+    }
+    return all;
+}
+
+Drain::Drain(const std::vector<AfXdpPort>& ports, std::vector<PortId> which, const WorkerSet& workers,
+             const Punter& punter)
+    : workers_(workers), punter_(punter), which_(std::move(which)) {
+    for (const PortId id : which_) {
+        const AfXdpPort& port = ports[raw(id)];
+        if (port.alive()) {
+            std::transform(port.queues().begin(), port.queues().end(), std::back_inserter(sockets_),
+                           [](const AfXdpPort::Queue& q) { return q.fd; });
+        }
+        zero_copy_ = zero_copy_ || port.zero_copy();
+    }
     wait_for_classifiers();
-    const auto end = Clock::now() + deadline;
-    const std::vector<int> fds = sockets(ports);
+}
+
+bool Drain::punted() const {
+    return std::all_of(which_.begin(), which_.end(), [this](PortId port) { return punter_.empty(port); });
+}
+
+bool Drain::done() {
+    switch (stage_) {
+        case Stage::receive:
+            if (waiting(sockets_) != 0) {
+                return false;
+            }
+            loops_ = loops_of(workers_);
+            stage_ = Stage::workers;
+            [[fallthrough]];
+        case Stage::workers:
+            if (!went_round(workers_, loops_)) {
+                return false;
+            }
+            stage_ = Stage::transmit;
+            [[fallthrough]];
+        case Stage::transmit:
+            if (sending(sockets_) != 0) {
+                return false;
+            }
+            stage_ = Stage::punt;
+            [[fallthrough]];
+        case Stage::punt:
+            return punted();
+    }
+    return false;
+}
+
+std::string Drain::left() const {
     std::string left;
-    const auto note = [&left](bool done, std::string what) {
-        if (!done) {
-            left += (left.empty() ? "" : ", ") + std::move(what);
+    const auto note = [&left](bool is_left, const std::string& what) {
+        if (is_left) {
+            left += (left.empty() ? "" : ", ") + what;
         }
     };
-    const bool received = until(end, [&] { return waiting(fds) == 0; });
-    note(received, fmt::format("{} receive rings", waiting(fds)));
+    note(waiting(sockets_) != 0, fmt::format("{} receive rings", waiting(sockets_)));
+    note(stage_ == Stage::workers && !went_round(workers_, loops_), "a worker that stands still");
+    note(sending(sockets_) != 0, fmt::format("{} transmit rings", sending(sockets_)));
+    note(!punted(), "punt rings");
+    return left;
+}
 
-    std::vector<uint64_t> loops;
-    for (size_t w = 0; w < workers.size(); ++w) {
-        loops.push_back(workers.counters(w).loops.read());
+bool Drain::wait(std::chrono::milliseconds longest) {
+    const auto end = Clock::now() + longest;
+    while (!done()) {
+        if (Clock::now() > end) {
+            return false;
+        }
+        std::this_thread::sleep_for(step);
     }
-    note(until(end, [&] { return went_round(workers, loops); }), "a worker that stands still");
-
-    size_t full = 0;
-    for (const int fd : fds) {
-        XskTransmitRing ring(fd);
-        full += until(end, [&ring] { return ring.empty(); }) ? 0 : 1;
-    }
-    note(full == 0, fmt::format("{} transmit rings", full));
-    note(until(end, [&] { return punter.empty(); }), "punt rings");
-    if (std::any_of(ports.begin(), ports.end(), [](const AfXdpPort& p) { return p.zero_copy(); })) {
+    if (zero_copy_) {
         std::this_thread::sleep_for(poll_time);  // what the NIC has taken from the rings it has yet to send
     }
-    return left;
+    return true;
 }
 
 }  // namespace millrace::dataplane

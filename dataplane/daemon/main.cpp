@@ -10,20 +10,27 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <memory>
+#include <set>
 
 #include "dataplane/config/config_file.hpp"
 #include "dataplane/control/server.hpp"
+#include "dataplane/daemon/actions.hpp"
+#include "dataplane/daemon/check.hpp"
 #include "dataplane/daemon/drain.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
 #include "dataplane/daemon/port_states.hpp"
 #include "dataplane/daemon/preflight.hpp"
+#include "dataplane/daemon/punt_relief.hpp"
+#include "dataplane/daemon/reload.hpp"
 #include "dataplane/daemon/restart.hpp"
 #include "dataplane/daemon/show.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/daemon/telemetry.hpp"
 #include "dataplane/port/eal.hpp"
 #include "fib_sync/fib_sync.hpp"
+#include "fib_sync/nft_reader.hpp"
 #include "fib_sync/show.hpp"
 #include "fib_sync/verify.hpp"
 #include "steering_bpf/attach.hpp"
@@ -67,20 +74,23 @@ void start_log(const std::string& level) {
     spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
 }
 
-Status check_ports(const Config& config) {
-    const auto problems = port_problems(config);
-    if (!problems) {
-        return tl::unexpected(problems.error());
-    }
-    const auto found =
-        std::find_if(problems->begin(), problems->end(), [](const std::string& p) { return !p.empty(); });
-    return found == problems->end() ? Status() : fail(*found);
-}
-
 RowOpener refuse_plant() {
     return [](const ShowArguments&) -> Result<std::unique_ptr<RowSource>> {
         return fail("millraced was started without --debug-hooks");
     };
+}
+
+// nf_tables' announcements, for the firewall's watch.
+Ruleset ruleset() {
+    auto opened = sync::NftReader::open();
+    if (!opened) {
+        spdlog::debug("no nf_tables in this kernel: {}", opened.error().text());
+        return {};
+    }
+    const auto nft = std::make_shared<sync::NftReader>(std::move(*opened));
+    return {.fd = nft->fd(),
+            .take = [nft] { return nft->news().lost; },
+            .settle = [nft] { return nft->settle(); }};
 }
 
 std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& open, Punter& punter,
@@ -97,35 +107,8 @@ std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& 
     return kept;
 }
 
-// Can the next life read it? Asked at most once a second, and told once.
-class ConfigCheck {
-  public:
-    explicit ConfigCheck(const std::string& path) : path_(path) {}
-    [[nodiscard]] bool good(uint64_t now_ms) {
-        if (now_ms < next_ms_) {
-            return false;
-        }
-        const auto config = load_config(path_);
-        if (config) {
-            return true;
-        }
-        next_ms_ = now_ms + 1000;
-        if (std::string text = config.error().text(); text != told_) {
-            spdlog::warn("millraced does not start again for a port with this configuration: {}", text);
-            told_ = std::move(text);
-        }
-        return false;
-    }
-
-  private:
-    const std::string& path_;
-    uint64_t next_ms_ = 0;
-    std::string told_;
-};
-
 Status serve(const Config& config, const Options& options, Self& self) {
     const bool debug_hooks = options.debug_hooks;
-    ConfigCheck next_config(options.config);
     auto loop = EventLoop::create();
     if (!loop) {
         return tl::unexpected(loop.error());
@@ -150,6 +133,11 @@ Status serve(const Config& config, const Options& options, Self& self) {
         }
     }
 
+    std::function<void()> handle_hangup = [] {};  // until there is something to reload
+    if (auto added = keep((*loop)->on_signal(SIGHUP, [&] { handle_hangup(); })); !added) {
+        return added;
+    }
+
     auto server = Server::listen(**loop, config.control_socket);
     if (!server) {
         return tl::unexpected(server.error());
@@ -158,7 +146,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (!problems) {
         return tl::unexpected(problems.error());
     }
-    auto opened = Steering::open(config);
+    auto opened = Steering::open(config, MILLRACE_MAX_LOCAL, ruleset());
     if (!opened) {
         return tl::unexpected(opened.error());
     }
@@ -172,11 +160,14 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (std::none_of(problems->begin(), problems->end(), is_open)) {
         return fail(problems->front());
     }
+    Reload next_config(options.config, config, self.cpus(), steering);
+    handle_hangup = [&] { next_config.run_and_log(); };
     warn_of_queues(config);
     const auto eal = Eal::start(config);
     if (!eal) {
         return tl::unexpected(eal.error());
     }
+    steering.watch_own_end();
     steering.watch();  // from here on threads stay off the workers' cores
     const auto pool = create_packet_pool(config.sizes.mbufs);
     if (!pool) {
@@ -206,6 +197,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
         self.restarts().none_is_refused();
     }
     PortStates states(open, steering, **tables);
+    states.set_drained(self.drained());
     const Ended keeper_ended;
     const auto keeper = PortKeeper::start(kept_ports(config, open, **punter, steering),
                                           config.steering.pin_root, config.workers.cores.size());
@@ -227,6 +219,13 @@ Status serve(const Config& config, const Options& options, Self& self) {
         return tl::unexpected(sync.error());
     }
 
+    PuntRelief relief(names, **punter, **workers, **tables, steering);
+    const auto follow_firewall = [&] {
+        steering.follow_firewall(
+            [&](std::set<Ifindex> devices) { (*sync)->keep_egress(std::move(devices)); });
+    };
+    follow_firewall();
+
     const Running running{open.ports, **tables, **workers, **punter, steering, states};
     const Telemetry telemetry(running);
     (*server)->add_show("ports", show_ports(running));
@@ -236,6 +235,10 @@ Status serve(const Config& config, const Options& options, Self& self) {
     (*server)->add_show("nexthops", sync::show_nexthops((*sync)->mirror()));
     (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror(), (*sync)->neighbour_care()));
     (*server)->add_show("sync", sync::show_sync(**sync));
+
+    (*server)->add_action("drain", drain_ports(running, states));
+    (*server)->add_action("undrain", undrain_ports(running, states));
+    (*server)->add_action("reload", reload(next_config));
 
     (*server)->add_show("verify", sync::verify(**sync));
     (*server)->add_show("plant", debug_hooks ? sync::plant(**sync) : refuse_plant());
@@ -270,8 +273,10 @@ Status serve(const Config& config, const Options& options, Self& self) {
                                   (*tables)->commit();  // grace periods that have ended since the last change
                                   enable_once_synced();
                               })),
+          keep((*loop)->every(PuntRelief::period_us, [&] { relief.look(); })),
           keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
           keep((*loop)->on_io(steering.watch_fd(), EPOLLIN, [&](uint32_t) { steering.look(); })),
+          keep((*loop)->on_io(steering.firewall_fd(), EPOLLIN, [&](uint32_t) { follow_firewall(); })),
           keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),
           keep((*loop)->every(heartbeat_period_us, [&] {
               states.probe();
@@ -284,6 +289,11 @@ Status serve(const Config& config, const Options& options, Self& self) {
                   sd_notify(0, "WATCHDOG=1");
               }
               const uint64_t now = sync::FibSync::now_ms();
+              if (next_config.wants_restart()) {
+                  self.start_again(false);
+                  (*loop)->stop();
+                  return;
+              }
               if (!enabled || self.restarts().next_ms(now) > now) {
                   return;
               }
@@ -317,9 +327,8 @@ Status serve(const Config& config, const Options& options, Self& self) {
     sd_notify(0,
               again ? "WATCHDOG=1\nSTATUS=starting again" : "STOPPING=1\nSTATUS=handing over to the kernel");
     const Status disabled = steering.enable(false);
-    const std::string left = drain(open.ports, **workers, **punter, drain_deadline);
-    if (!left.empty()) {
-        spdlog::warn("not empty at the end: {}", left);
+    if (Drain rest(open.ports, all_of(open.ports), **workers, **punter); !rest.wait(drain_deadline)) {
+        spdlog::warn("not empty at the end: {}", rest.left());
     }
     for (size_t p = 0; p < open.ports.size(); ++p) {
         const auto program = steering::attached_program(open.ports[p].name(), config.steering.pin_root);
@@ -329,7 +338,10 @@ Status serve(const Config& config, const Options& options, Self& self) {
     }
     if (again) {
         // Neighbours stay managed: the next life knows its own by their protocol number.
-        self.restarts().count(sync::FibSync::now_ms(), self.for_refused());
+        if (!next_config.wants_restart()) {
+            self.restarts().count(sync::FibSync::now_ms(), self.for_refused());
+        }
+        self.set_drained(states.drained());
     } else {
         (*sync)->give_back_neighbours();
     }
@@ -366,15 +378,14 @@ int main(int argc, char** argv) {
         return fatal(config.error());
     }
     start_log(config->log_level);
-    if (auto ready = preflight(*config); !ready) {
+    if (auto ready = preflight(*config, self.cpus()); !ready) {
         return fatal(ready.error());
     }
+    warn_of_bypass(*config);
     if (options.check) {
-        if (auto good = check_ports(*config); !good) {
+        if (auto good = check(*config, ruleset()); !good) {
             return fatal(good.error());
         }
-        warn_of_queues(*config);
-        warn_of_hidden_tags(*config);
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 namespace millrace::dataplane {
 
 namespace {
@@ -25,10 +27,39 @@ PortStates::PortStates(const OpenPorts& open, Steering& steering, Tables& tables
         const std::string& name = ports_[p].name();
         states_.push_back(
             {.name = name, .not_open = without_port(open.problems[p], name), .refused = open.refused[p]});
-        // A closed port has no ifindex: no interface is bound to it.
-        tables_.bind(port_id(p), ports_[p].ifindex());
+        bind(p);
         update(p);
     }
+}
+
+// A closed port has no ifindex: no interface is bound to it.
+void PortStates::bind(size_t port) {
+    const bool none = states_[port].dead || states_[port].drained;
+    tables_.bind(port_id(port), none ? Ifindex{} : ports_[port].ifindex());
+}
+
+void PortStates::set_drained(PortId port, bool drained) {
+    states_[raw(port)].drained = drained;
+    update(raw(port));
+    bind(raw(port));
+}
+
+void PortStates::set_drained(const std::vector<std::string>& names) {
+    for (size_t p = 0; p < states_.size(); ++p) {
+        if (std::find(names.begin(), names.end(), states_[p].name) != names.end()) {
+            set_drained(port_id(p), true);
+        }
+    }
+}
+
+std::vector<std::string> PortStates::drained() const {
+    std::vector<std::string> names;
+    for (const State& state : states_) {
+        if (state.drained) {
+            names.push_back(state.name);
+        }
+    }
+    return names;
 }
 
 void PortStates::interface_changed(PortId port, const Interface* interface) {
@@ -48,7 +79,7 @@ void PortStates::probe() {
             states_[p].dead = true;
             // Steering first: what is redirected to a dead socket is lost.
             update(p);
-            tables_.bind(port_id(p), Ifindex{});
+            bind(p);
         }
     }
 }
@@ -74,6 +105,9 @@ std::string PortStates::lasting_problem(const State& state) {
     }
     if (state.away) {
         return "its netdev has another name";
+    }
+    if (state.drained) {
+        return "drained by the operator; 'millrace undrain' ends it";
     }
     return without_port(state.found.problem, state.name);
 }

@@ -26,6 +26,12 @@ class PortStates {
     // By PortId.
     void found(const std::vector<PortFinding>& findings);
 
+    // By the operator: what comes in on it and what leads over it is the kernel's until it is undrained.
+    void set_drained(PortId port, bool drained);
+    void set_drained(const std::vector<std::string>& names);  // these
+    // Names, in the configuration's order.
+    [[nodiscard]] std::vector<std::string> drained() const;
+
     // Why the port is left to the kernel; empty: it is not, but where its link is down.
     [[nodiscard]] std::string problem(PortId port) const;
     // The port for whose sake the daemon should start again; nullptr: none. refused_too: also one that DPDK
@@ -39,11 +45,13 @@ class PortStates {
         bool refused = false;
         bool dead = false;  // for good
         bool away = false;  // no netdev of its name has its index
+        bool drained = false;
         bool interface_usable = false;
         PortFinding found{};
         std::string logged{};
     };
     void update(size_t port);
+    void bind(size_t port);
     [[nodiscard]] static std::string lasting_problem(const State& state);
 
     const std::vector<AfXdpPort>& ports_;

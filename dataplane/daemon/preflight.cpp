@@ -71,10 +71,7 @@ Status check_kernel() {
     return {};
 }
 
-Status check_cores(const std::vector<uint16_t>& cores) {
-    cpu_set_t allowed;
-    CPU_ZERO(&allowed);
-    sched_getaffinity(0, sizeof(allowed), &allowed);
+Status check_cores(const std::vector<uint16_t>& cores, const cpu_set_t& allowed) {
     for (const uint16_t core : cores) {
         if (core >= CPU_SETSIZE || !CPU_ISSET(core, &allowed)) {
             return fail(
@@ -88,14 +85,14 @@ Status check_cores(const std::vector<uint16_t>& cores) {
 
 }  // namespace
 
-Status preflight(const Config& config) {
+Status preflight(const Config& config, const cpu_set_t& cpus) {
     if (geteuid() != 0) {
         return fail("must run as root: it opens AF_XDP sockets and makes TAP devices");
     }
     if (auto kernel = check_kernel(); !kernel) {
         return kernel;
     }
-    return check_cores(config.workers.cores);
+    return check_cores(config.workers.cores, cpus);
 }
 
 std::string too_few_queues(const std::string& port, size_t queues, size_t workers) {

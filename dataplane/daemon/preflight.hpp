@@ -2,6 +2,8 @@
 // What can be told to be missing before anything is touched.
 #pragma once
 
+#include <sched.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -12,8 +14,9 @@
 
 namespace millrace::dataplane {
 
-// Permissions, kernel features, cores: what no port can do without. Main thread.
-Status preflight(const Config& config);
+// Permissions, kernel features, cores: what no port can do without. cpus: those that the process may use.
+// Main thread.
+Status preflight(const Config& config, const cpu_set_t& cpus);
 // What keeps each port from being served, by PortId: no netdev, too few queues, no classifier. One line;
 // empty: nothing is known. Main thread.
 Result<std::vector<std::string>> port_problems(const Config& config);

@@ -2,6 +2,7 @@
 #include "dataplane/daemon/restart.hpp"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <linux/close_range.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -13,12 +14,14 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 namespace millrace::dataplane {
 
 namespace {
 constexpr const char* variable = "MILLRACE_RESTARTS";
-}
+constexpr const char* drained_variable = "MILLRACE_DRAINED";
+}  // namespace
 
 Restarts Restarts::parse(const char* text) {
     if (text == nullptr) {
@@ -79,12 +82,22 @@ Self::Self(char** argv) : argv_(argv) {
     CPU_ZERO(&cpus_);
     sched_getaffinity(0, sizeof(cpus_), &cpus_);
     restarts_ = Restarts::parse(getenv(variable));  // NOLINT(concurrency-mt-unsafe): one thread yet
-    prctl(PR_SET_NAME, "millraced");                // /proc/self/exe has another name
+    if (const char* names = getenv(drained_variable); names != nullptr) {  // NOLINT(concurrency-mt-unsafe)
+        std::istringstream in(names);
+        for (std::string name; std::getline(in, name, '/');) {
+            drained_.push_back(name);
+        }
+    }
+    prctl(PR_SET_NAME, "millraced");  // /proc/self/exe has another name
 }
 
 Error Self::exec_again() const {
     // All that wrote to the environment or read it has ended.
     setenv(variable, restarts_.text().c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+    // No name of a netdev has a slash.
+    setenv(drained_variable,
+           fmt::format("{}", fmt::join(drained_, "/")).c_str(),  // NOLINT(concurrency-mt-unsafe)
+           1);
     sched_setaffinity(0, sizeof(cpus_), &cpus_);
     // DPDK's driver and libraries leak descriptors, AF_XDP sockets among them.
     if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0) {

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "millrace/result.hpp"
 
@@ -50,6 +52,11 @@ class Self {
   public:
     explicit Self(char** argv);
     [[nodiscard]] Restarts& restarts() { return restarts_; }
+    // The CPUs that it may use.
+    [[nodiscard]] const cpu_set_t& cpus() const { return cpus_; }
+    // Names of the ports that stay drained over it (environment variable MILLRACE_DRAINED, "eth0/eth1").
+    [[nodiscard]] const std::vector<std::string>& drained() const { return drained_; }
+    void set_drained(std::vector<std::string> ports) { drained_ = std::move(ports); }
     // To be done once all is torn down; not when it was told to end, before or after.
     void start_again(bool for_refused) {
         again_ = !told_to_end_;
@@ -71,6 +78,7 @@ class Self {
     bool for_refused_ = false;
     bool told_to_end_ = false;
     Restarts restarts_;
+    std::vector<std::string> drained_;
 };
 
 }  // namespace millrace::dataplane

@@ -3,34 +3,14 @@
 
 #include <netinet/in.h>
 
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "dataplane/port/rings.hpp"
 #include "steering_bpf/reason_names.hpp"
 
 namespace millrace::dataplane {
 
 namespace {
-
-// For tables that are short whatever the router carries.
-class FewRows : public RowSource {
-  public:
-    explicit FewRows(std::vector<nlohmann::ordered_json> rows) : rows_(std::move(rows)) {}
-    Step next(std::string& row) override {
-        if (next_ == rows_.size()) {
-            return Step::end;
-        }
-        // Names of netdevs may be any bytes: what is not UTF-8 is replaced.
-        row = rows_[next_++].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-        return Step::row;
-    }
-
-  private:
-    std::vector<nlohmann::ordered_json> rows_;
-    size_t next_ = 0;
-};
-
-using Row = nlohmann::ordered_json;
 
 const char* family_name(Family family) {
     return family == Family::ipv4 ? "ipv4" : "ipv6";
@@ -48,34 +28,31 @@ Row port_row(const Running& running, PortId id) {
     uint64_t rx_bytes = 0;
     uint64_t tx_packets = 0;
     uint64_t tx_bytes = 0;
+    uint64_t tx_dropped = 0;
     for (size_t w = 0; w < running.workers.size(); ++w) {
         const PortCounters& counters = running.workers.counters(w).port[raw(id)];
         rx_packets += counters.rx_packets.read();
         rx_bytes += counters.rx_bytes.read();
         tx_packets += counters.tx_packets.read();
         tx_bytes += counters.tx_bytes.read();
+        tx_dropped += counters.tx_dropped.read();
     }
-    Row row;
-    std::string problem = running.states.problem(id);
-    const bool usable = interface != nullptr && interface->usable;
-    if (problem.empty() && !usable) {
-        problem = "its link is down, or a bridge, bond or VRF has it";
-    }
-    row["port"] = port.name();
-    row["state"] = problem.empty() ? "served" : "kernel";
-    row["reason"] = problem.empty() ? Row(nullptr) : Row(problem);
+    Row row = port_state(running, id);
     row["ifindex"] = interface == nullptr ? Row(nullptr) : Row(raw(interface->ifindex));
     row["mac"] = interface == nullptr ? Row(nullptr) : Row(interface->mac.text());
     row["mtu"] = interface == nullptr ? Row(nullptr) : Row(interface->mtu);
-    row["usable"] = usable;
+    row["usable"] = interface != nullptr && interface->usable;
     row["queues"] = port.queues().size();
     const auto mode = running.steering.mode(id);
     row["xdp_mode"] = mode ? Row(steering::name(*mode)) : Row(nullptr);
     row["xsk_mode"] = port.is_open() ? Row(port.zero_copy() ? "zero-copy" : "copy") : Row(nullptr);
+    row["rx_ring"] = port.is_open() ? Row(port.ring()) : Row(nullptr);
+    row["fill_buffers"] = port.is_open() ? Row(fill_buffers) : Row(nullptr);
     row["rx_packets"] = rx_packets;
     row["rx_bytes"] = rx_bytes;
     row["tx_packets"] = tx_packets;
     row["tx_bytes"] = tx_bytes;
+    row["tx_dropped"] = tx_dropped;
     row["punted_packets"] = running.punter.written(id);
     row["xsk_rx_dropped"] = xsk.rx_dropped;
     row["xsk_rx_ring_full"] = xsk.rx_ring_full;
@@ -127,7 +104,62 @@ Row kept_row(const KeptRoutes& kept) {
                                  kept.prefixes == 1 ? "" : "es", name(kept.reason))}};
 }
 
+// What is registered where, whatever follows from it.
+Row hook_row(const Running& running, const steering::Hook& hook) {
+    using steering::Follows;
+    using steering::Hook;
+    Row port = nullptr;
+    for (size_t p = 0; p < running.ports.size(); ++p) {
+        if (raw(hook.ifindex) != 0 && running.steering.firewall_port(port_id(p)) == hook.ifindex) {
+            port = running.ports[p].name();
+        }
+    }
+    const bool nft = hook.kind == Hook::Kind::nft;
+    const bool inet = hook.where == Hook::Where::ipv4 || hook.where == Hook::Where::ipv6;
+    const char* follows = "";
+    switch (steering::follows(hook, running.steering.firewall_config())) {
+        case Follows::nothing:
+            follows = "nothing";
+            break;
+        case Follows::family:
+            follows = "kept";
+            break;
+        case Follows::ingress:
+            follows = "ingress kept";
+            break;
+        case Follows::egress:
+            follows = "egress kept";
+            break;
+        case Follows::ignored:
+            follows = "ignored";
+            break;
+    }
+    return {{"kind", "hook"},
+            {"port", port},
+            {"family", inet ? Row(family_name(hook.where == Hook::Where::ipv4 ? Family::ipv4 : Family::ipv6))
+                            : Row(nullptr)},
+            {"hook", steering::place(hook)},
+            {"priority", hook.priority},
+            {"function", hook.function},
+            {"table", nft ? Row(steering::table_of(hook)) : Row(nullptr)},
+            {"chain", nft ? Row(hook.chain) : Row(nullptr)},
+            {"rules", nft ? Row(hook.rules) : Row(nullptr)},
+            {"follows", follows},
+            {"text", steering::whose(hook)}};
+}
+
 }  // namespace
+
+Row port_state(const Running& running, PortId id) {
+    const Interface* interface = running.tables.interface_of(id);
+    std::string problem = running.states.problem(id);
+    if (problem.empty() && (interface == nullptr || !interface->usable)) {
+        problem = "its link is down, or a bridge, bond or VRF has it";
+    }
+    return {{"port", running.ports[raw(id)].name()},
+            {"state", problem.empty() ? "served" : "kernel"},
+            {"reason", problem.empty() ? Row(nullptr) : Row(problem)}};
+}
 
 uint64_t packets(const Running& running, PortId port, Reason reason) {
     switch (reason) {
@@ -178,6 +210,9 @@ RowOpener show_steering(Running running, std::function<std::vector<KeptRoutes>()
             if (kept.prefixes != 0) {
                 rows.push_back(kept_row(kept));
             }
+        }
+        for (const steering::Hook& hook : running.steering.firewall().hooks.all) {
+            rows.push_back(hook_row(running, hook));
         }
         for (size_t p = 0; p < running.ports.size(); ++p) {
             const auto counters = running.steering.counters(port_id(p));

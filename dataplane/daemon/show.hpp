@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "dataplane/daemon/few_rows.hpp"
 #include "dataplane/daemon/port_states.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/forward/worker_set.hpp"
@@ -29,6 +30,8 @@ struct Running {
 // state: "served", or "kernel" where the port is left to it; reason says why. null: what the port does not
 // have.
 RowOpener show_ports(Running running);
+// The first three of these.
+Row port_state(const Running& running, PortId id);
 // By ingress port, every reason: {"port","reason","packets","text"}
 RowOpener show_counters(Running running);
 // First what the kernel keeps, and why:
@@ -36,6 +39,10 @@ RowOpener show_counters(Running running);
 //   port: null = all. what: "all", "IPv4", "IPv6", a prefix, "egress" (what leaves over the port), "routes",
 //   "protocol 50", "udp/500".
 //   prefixes: how many, for "routes"; else null.
+// Then the firewall's hooks, in the order that packets meet them, also those of the router's own traffic:
+//   {"kind":"hook","port","family","hook","priority","function","table","chain","rules","follows","text"}
+//   port: of netdev and tc hooks; family: of the others. follows: "nothing", "kept", "ingress kept",
+//   "egress kept", "ignored". table ("inet filter"), chain, rules: of nftables.
 // Then, by port, every reason of its classifier:
 //   {"kind":"verdict","port","reason","packets","bytes","text"}
 RowOpener show_steering(Running running, std::function<std::vector<KeptRoutes>()> kept_routes);

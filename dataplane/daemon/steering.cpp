@@ -9,6 +9,8 @@
 #include <set>
 #include <string>
 
+#include "dataplane/daemon/keep_log.hpp"
+
 namespace millrace::dataplane {
 
 namespace {
@@ -25,30 +27,6 @@ std::string reason_of(const std::string& port, const Status& status) {
     std::string text = status ? "" : status.error().text();
     const std::string prefix = fmt::format("port {}: ", port);
     return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
-}
-
-// What the log says of them. Thousands of prefixes may share a reason, and anybody's ICMP can make them come
-// and go: of these there is one line.
-std::set<std::string> lines_of(std::span<const Keep> keeps) {
-    std::set<std::string> lines;
-    for (const Keep& k : keeps) {
-        if (k.prefix && (k.cause == KeepCause::limit || k.cause == KeepCause::learned)) {
-            lines.insert(fmt::format("prefixes that 'millrace show steering' lists: {}",
-                                     k.cause == KeepCause::learned ? "learned by ICMP" : k.text));
-        } else {
-            lines.insert(
-                fmt::format("{}{}: {}", k.port.empty() ? "" : "port " + k.port + ": ", k.what(), k.text));
-        }
-    }
-    return lines;
-}
-
-void say(std::string_view what, const std::set<std::string>& now, const std::set<std::string>& before) {
-    for (const std::string& line : now) {
-        if (!before.contains(line)) {
-            spdlog::info("{}: {}", what, line);
-        }
-    }
 }
 
 }  // namespace
@@ -78,9 +56,9 @@ Status Steering::open(Port& port, const Config& config) {
     return written;
 }
 
-Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
+Result<Steering> Steering::open(const Config& config, uint32_t most_own, Ruleset ruleset) {
     Steering all;
-    all.configured_ = config.keep;
+    all.config_ = config;
     for (const Family family : families) {
         auto table = steering::LocalTable::create(family, most_own);
         if (!table) {
@@ -103,18 +81,21 @@ Result<Steering> Steering::open(const Config& config, uint32_t most_own) {
     }
     all.watch_ = std::make_unique<PortWatch>(std::move(watched));
     all.take_found();
+    all.firewall_ = std::make_unique<FirewallWatch>(config.ports, std::move(ruleset));
+    all.hooks_ = all.firewall_->found();
     all.settle();
     return all;
 }
 
 Steering::Kept Steering::kept_of(const std::string& port, Family family, std::span<const Keep> keeps) const {
     Kept kept;
-    std::copy_if(configured_.prefixes.begin(), configured_.prefixes.end(),
+    std::copy_if(config_.keep.prefixes.begin(), config_.keep.prefixes.end(),
                  std::inserter(kept.prefixes, kept.prefixes.end()),
                  [&](const Prefix& p) { return p.address.family == family; });
     for (const Keep& keep : keeps) {
-        // Multicast never gets as far as the prefixes.
-        if (keep.egress || keep.cause == KeepCause::multicast || (!keep.port.empty() && keep.port != port)) {
+        // Multicast never gets as far as the prefixes; netfilter's hooks the classifier sees for itself.
+        if (keep.egress || keep.cause == KeepCause::multicast || keep.cause == KeepCause::netfilter ||
+            keep.cause == KeepCause::bypass || (!keep.port.empty() && keep.port != port)) {
             continue;
         }
         if (!keep.prefix) {
@@ -159,6 +140,17 @@ void Steering::write(Port& port) {
         write_family(port, family);
     }
     Status done = port.maps->set_judgement(port.watched.macvlan);
+    if (!port.keep_written) {
+        const Status policy = port.maps->set_keep_protocols(config_.keep);
+        port.keep_written = policy.has_value();
+        done = done ? policy : done;
+    }
+    const auto id = static_cast<size_t>(&port - ports_.data());
+    if (const Status judged = port.maps->set_firewall(
+            steering::judge(hooks_.hooks, config_.firewall, port.config.name, firewall_->ports()[id]));
+        done) {
+        done = judged;
+    }
     if (const Status mac = port.maps->set_mac(port.mac); done) {
         done = mac;
     }
@@ -173,6 +165,9 @@ void Steering::write(Port& port) {
 
 void Steering::settle() {
     std::vector<Keep> keeps = found_;
+    keeps.insert(keeps.end(), punted_.begin(), punted_.end());
+    const std::vector<Keep> of_firewall = keeps_of(hooks_, config_, firewall_->ports());
+    keeps.insert(keeps.end(), of_firewall.begin(), of_firewall.end());
     for (const Family family : families) {
         if (const Own& own = own_[index_of(family)]; !own.error.empty()) {
             keeps.push_back({.cause = KeepCause::limit, .family = family, .text = own.error});
@@ -209,10 +204,7 @@ void Steering::settle() {
     }
     keeps.insert(keeps.end(), limits.begin(), limits.end());
     std::sort(keeps.begin(), keeps.end());
-    const std::set<std::string> now = lines_of(keeps);
-    const std::set<std::string> before = lines_of(keeps_);
-    say("left to the kernel", now, before);
-    say("no longer left to the kernel", before, now);
+    log_change(keeps_, keeps);
     keeps_ = std::move(keeps);
 }
 
@@ -220,6 +212,19 @@ void Steering::set_keeps(std::span<const Keep> found) {
     found_.assign(found.begin(), found.end());
     take_found();
     watch_->nudge();  // a port that joins or leaves a bridge is another one to both
+    settle();
+}
+
+void Steering::set_configured(const KeepConfig& keep) {
+    config_.keep = keep;
+    for (Port& port : ports_) {
+        port.keep_written = false;
+    }
+    settle();
+}
+
+void Steering::set_punted(std::vector<Keep> keeps) {
+    punted_ = std::move(keeps);
     settle();
 }
 
@@ -303,6 +308,12 @@ void Steering::look() {
     }
 }
 
+void Steering::follow_firewall(const std::function<void(std::set<Ifindex>)>& keep_egress) {
+    hooks_ = firewall_->found();
+    keep_egress(kept_egress(hooks_, config_));
+    settle();
+}
+
 void Steering::poll() {
     bool again = take_found();
     for (Own& own : own_) {
@@ -323,6 +334,22 @@ void Steering::poll() {
     if (again) {
         settle();
     }
+}
+
+void Steering::watch_own_end() {
+    std::vector<int> heartbeats;
+    for (const Port& port : ports_) {
+        if (port.maps) {
+            heartbeats.push_back(port.maps->heartbeat_map());
+        }
+    }
+    auto armed = steering::Farewell::arm(heartbeats);
+    if (!armed) {
+        spdlog::warn("the kernel does not tell when millraced is killed, the heartbeat's timeout must: {}",
+                     armed.error().text());
+        return;
+    }
+    farewell_ = std::move(*armed);
 }
 
 void Steering::beat() {

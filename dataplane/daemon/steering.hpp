@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -11,10 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/daemon/firewall_watch.hpp"
 #include "dataplane/daemon/port_watch.hpp"
 #include "millrace/config.hpp"
 #include "millrace/keep.hpp"
 #include "millrace/result.hpp"
+#include "steering_bpf/farewell.hpp"
 #include "steering_bpf/local_table.hpp"
 #include "steering_bpf/port.hpp"
 
@@ -26,7 +29,8 @@ class Steering {
     // all traffic stays in the kernel, whatever an earlier daemon has left behind. A port whose maps can't be
     // had is the kernel's; problem() says why. Control thread, but counters(). most_own: addresses of the
     // router, of each family.
-    static Result<Steering> open(const Config& config, uint32_t most_own = MILLRACE_MAX_LOCAL);
+    static Result<Steering> open(const Config& config, uint32_t most_own = MILLRACE_MAX_LOCAL,
+                                 Ruleset ruleset = {});
     // Empty: the port's maps are there.
     [[nodiscard]] const std::string& problem(PortId port) const { return ports_[raw(port)].problem; }
 
@@ -38,18 +42,35 @@ class Steering {
     void set_local(const IpAddress& address, bool present);
     // What the kernel keeps of the ports' traffic beside the configuration's [keep]; the whole list.
     void set_keeps(std::span<const Keep> keeps);
+    // What is punted in bulk; the whole list.
+    void set_punted(std::vector<Keep> keeps);
     // With what was found here: maps that take no more, and what PortWatch sees.
     [[nodiscard]] const std::vector<Keep>& keeps() const { return keeps_; }
-    [[nodiscard]] const KeepConfig& configured() const { return configured_; }
+    [[nodiscard]] const KeepConfig& configured() const { return config_.keep; }
+    void set_configured(const KeepConfig& keep);
     // Now, for all ports whose maps say what they should.
     void beat();
+    // From here on the heartbeats stop when the kernel begins to end this process; where it can't be told,
+    // they go stale, and the log says so.
+    void watch_own_end();
     // From here on the ports' devices are looked at again and again, on a thread that inherits what the
     // caller may run on; open() has done so once.
-    void watch() { watch_->start(); }
+    void watch() {
+        watch_->start();
+        firewall_->start();
+    }
     // Readable when look() has something to take.
     [[nodiscard]] int watch_fd() const { return watch_->fd(); }
     // Takes what was found of the ports' devices; doesn't wait.
     void look();
+    // The firewall's: readable when follow_firewall() has something to take.
+    [[nodiscard]] int firewall_fd() const { return firewall_->fd(); }
+    // Takes what was found, and has the classifiers act on it. keep_egress: is told before that the devices
+    // of which what leaves over them is the kernel's.
+    void follow_firewall(const std::function<void(std::set<Ifindex>)>& keep_egress);
+    [[nodiscard]] const FirewallWatch::Found& firewall() const { return hooks_; }
+    [[nodiscard]] Ifindex firewall_port(PortId port) const { return firewall_->ports()[raw(port)]; }
+    [[nodiscard]] const FirewallConfig& firewall_config() const { return config_.firewall; }
     // The same, and tries again what was refused. To be called every poll_ms.
     void poll();
     static constexpr uint64_t poll_ms = 500;
@@ -87,6 +108,7 @@ class Steering {
         std::array<Kept, 2> kept{};  // by family, as the others
         // What the maps say; nullopt = not known, to be written.
         std::array<std::optional<Kept>, 2> written{};
+        bool keep_written = true;  // [keep] protocols and l4_ports
         PortWatch::Found watched{};
         std::array<uint32_t, 2> own{};         // generation of the table of own addresses; 0 = none
         std::array<std::string, 2> refused{};  // why all of the family is kept
@@ -114,12 +136,16 @@ class Steering {
     // For all ports; and tells the operator what is different.
     void settle();
 
+    Config config_;
     std::unique_ptr<PortWatch> watch_;
-    KeepConfig configured_;
-    std::vector<Keep> found_;  // set_keeps()
-    std::vector<Keep> keeps_;  // as shown
-    std::vector<Port> ports_;  // by PortId
-    std::vector<Own> own_;     // by family
+    std::unique_ptr<FirewallWatch> firewall_;
+    FirewallWatch::Found hooks_;
+    std::vector<Keep> found_;   // set_keeps()
+    std::vector<Keep> punted_;  // set_punted()
+    std::vector<Keep> keeps_;   // as shown
+    std::vector<Port> ports_;   // by PortId
+    std::vector<Own> own_;      // by family
+    std::optional<steering::Farewell> farewell_;
     bool on_ = false;
 };
 

@@ -243,6 +243,20 @@ GroupId Tables::lookup_route(TableId table, const IpAddress& address) const {
     return table == main_table ? GroupId{fib_of(address.family).trie.lookup(address)} : no_route;
 }
 
+bool Tables::forwards(PortId ingress, const IpAddress& address) const {
+    const Group group = groups_.get(raw(lookup_route(main_table, address)));
+    if (group.reason() != Reason::forwarded) {
+        return false;
+    }
+    for (uint32_t hash = 0; hash <= group.bucket_mask(); ++hash) {
+        const Adjacency& adjacency = adjacencies_.get(groups_.select(group, hash));
+        if (adjacency.reason != Reason::forwarded || adjacency.port == raw(ingress)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 size_t Tables::route_count(TableId table, Family family) const {
     return table == main_table ? fib_of(family).trie.usage().prefixes : 0;
 }

@@ -58,6 +58,8 @@ class Tables final : public ForwardingSink {
     void remove_route(TableId table, const Prefix& prefix) override;
     [[nodiscard]] std::optional<GroupId> find_route(TableId table, const Prefix& prefix) const override;
     [[nodiscard]] GroupId lookup_route(TableId table, const IpAddress& address) const override;
+    // Do all of the next hops that a packet may meet forward it, which came in on the port?
+    [[nodiscard]] bool forwards(PortId ingress, const IpAddress& address) const;
     [[nodiscard]] size_t route_count(TableId table, Family family) const override;
     size_t scan_routes(TableId table, Family family, size_t cursor, size_t limit,
                        const std::function<void(const Prefix&, GroupId)>& visit) const override;

@@ -32,6 +32,7 @@ struct alignas(64) PortCounters {
     Counter rx_bytes;  // layer-2 header included, FCS not
     Counter tx_packets;
     Counter tx_bytes;
+    Counter tx_dropped;  // the port did not take them: its transmit ring was full, or the netdev refused
 };
 
 struct WorkerCounters {

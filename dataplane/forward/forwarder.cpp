@@ -8,6 +8,7 @@
 
 #include "dataplane/forward/flow_hash.hpp"
 #include "dataplane/forward/ip_input.hpp"
+#include "dataplane/port/kick.hpp"
 
 namespace millrace::dataplane {
 
@@ -42,7 +43,12 @@ struct Forwarder::Parsed {
 
 Forwarder::Forwarder(Tables& tables, std::vector<TxQueue> tx, std::vector<PuntRings> punt,
                      WorkerCounters& counters)
-    : tables_(tables), tx_(std::move(tx)), punt_(std::move(punt)), counters_(counters), out_(tx_.size()) {
+    : tables_(tables),
+      tx_(std::move(tx)),
+      punt_(std::move(punt)),
+      counters_(counters),
+      out_(tx_.size()),
+      egress_(tx_.size()) {
     out_ports_.reserve(tx_.size());
 }
 
@@ -196,6 +202,33 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
     }
 }
 
+// Never waits for the port: see kick.hpp.
+uint16_t Forwarder::transmit(uint16_t port, rte_mbuf** frames, uint16_t count) {
+    const uint16_t sent = rte_eth_tx_burst(tx_[port].device, tx_[port].queue, frames, count);
+    const Kicked kick = kicked();
+    Egress& egress = egress_[port];
+    if (egress.waiting != kick.unfinished) {
+        egress.waiting = kick.unfinished;
+        waiting_ = kick.unfinished ? waiting_ + 1 : waiting_ - 1;
+    }
+    if (count > 0 || kick.unfinished) {
+        egress.rounds = tended_rounds;
+    }
+    if (const unsigned dropped = kick.dropped + count - sent; dropped > 0) {
+        counters_.port[port].tx_dropped.add(dropped);
+    }
+    return sent;
+}
+
+void Forwarder::tend_transmit() {
+    for (uint16_t port = 0; port < egress_.size(); ++port) {
+        if (egress_[port].rounds > 0 && tx_[port].open) {
+            --egress_[port].rounds;
+            transmit(port, nullptr, 0);
+        }
+    }
+}
+
 void Forwarder::flush_tx() {
     for (const uint16_t port : out_ports_) {
         Pending& pending = out_[port];
@@ -203,8 +236,7 @@ void Forwarder::flush_tx() {
         for (uint16_t i = 0; i < pending.count; ++i) {
             bytes += rte_pktmbuf_pkt_len(pending.frames[i]);
         }
-        const uint16_t sent =
-            rte_eth_tx_burst(tx_[port].device, tx_[port].queue, pending.frames.data(), pending.count);
+        const uint16_t sent = transmit(port, pending.frames.data(), pending.count);
         reasons_[static_cast<unsigned>(Reason::forwarded)] += sent;
         for (uint16_t i = sent; i < pending.count; ++i) {
             bytes -= rte_pktmbuf_pkt_len(pending.frames[i]);

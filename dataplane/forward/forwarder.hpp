@@ -24,6 +24,7 @@ struct IpPacket;
 struct TxQueue {
     uint16_t device = 0;  // DPDK's port id
     uint16_t queue = 0;
+    bool open = true;  // false: nothing is ever sent there
 };
 
 // Where a port's packets wait for the kernel. Both take many producers; they may be the same.
@@ -42,6 +43,13 @@ class Forwarder {
     // The worker's thread; online in tables.quiescence().
     void process(std::span<rte_mbuf*> frames, PortId ingress);
 
+    // To be called every tend_ms, with traffic or without: asks again for what a port has not taken yet, and
+    // takes back the buffers of what it has sent. The worker's thread.
+    void tend_transmit();
+    static constexpr unsigned tend_ms = 1;
+    // Some port has yet to take frames.
+    [[nodiscard]] bool transmit_waits() const { return waiting_ != 0; }
+
   private:
     struct Pending {
         uint16_t count = 0;
@@ -53,6 +61,7 @@ class Forwarder {
     void discard(rte_mbuf* frame, Reason reason);
     void punt_or_discard(rte_mbuf* frame, Reason reason);
     void flush_tx();
+    uint16_t transmit(uint16_t port, rte_mbuf** frames, uint16_t count);
     struct Punted {
         uint16_t count = 0;
         std::array<rte_mbuf*, burst_size> frames{};
@@ -70,6 +79,15 @@ class Forwarder {
     std::array<uint32_t, reason_count> reasons_{};
     std::vector<Pending> out_;         // by PortId
     std::vector<uint16_t> out_ports_;  // ports with something in out_
+
+    // Of each egress port, by PortId.
+    struct Egress {
+        uint16_t rounds = 0;   // of tend_transmit() that look at it
+        bool waiting = false;  // frames are left in its transmit ring
+    };
+    static constexpr uint16_t tended_rounds = 1000 / tend_ms;  // a second after the last frame
+    std::vector<Egress> egress_;
+    unsigned waiting_ = 0;  // how many have waiting
     Punted carry_on_;
     Punted answer_;
 };

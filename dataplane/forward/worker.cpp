@@ -4,8 +4,13 @@
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 
+#include <sched.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "dataplane/forward/scheduling.hpp"
 
 namespace millrace::dataplane {
 
@@ -16,9 +21,11 @@ Worker::Worker(unsigned index, std::vector<RxQueue> rx, Forwarder& forwarder, Qu
       forwarder_(forwarder),
       quiescence_(quiescence),
       counters_(counters),
+      scheduling_(config.scheduling),
       may_sleep_(config.idle == IdlePolicy::sleep &&
                  std::all_of(rx_.begin(), rx_.end(), [](const RxQueue& q) { return q.poll_fd >= 0; })),
-      idle_cycles_(rte_get_tsc_hz() / 1000000 * config.idle_after_us) {
+      idle_cycles_(rte_get_tsc_hz() / 1000000 * config.idle_after_us),
+      tend_cycles_(rte_get_tsc_hz() / 1000 * Forwarder::tend_ms) {
     for (const RxQueue& q : rx_) {
         poll_.push_back({q.poll_fd, POLLIN, 0});
     }
@@ -40,7 +47,8 @@ uint64_t Worker::poll_queues() {
 void Worker::sleep() {
     quiescence_.offline(index_);
     counters_.sleeps.add(1);
-    if (poll(poll_.data(), poll_.size(), sleep_ms) > 0) {
+    const int most_ms = forwarder_.transmit_waits() ? static_cast<int>(Forwarder::tend_ms) : sleep_ms;
+    if (poll(poll_.data(), poll_.size(), most_ms) > 0) {
         for (pollfd& p : poll_) {
             // A socket whose netdev is gone would end every sleep at once, for ever.
             p.fd = (p.revents & (POLLERR | POLLNVAL)) == 0 ? p.fd : -1;
@@ -50,11 +58,18 @@ void Worker::sleep() {
 }
 
 void Worker::run() {
+    const std::string in_force = schedule_this_thread(scheduling_);
+    spdlog::info("worker {} runs on core {}, scheduling: {}", index_, sched_getcpu(), in_force);
     quiescence_.add_worker(index_);
     quiescence_.online(index_);
     uint64_t last_busy = rte_rdtsc();
+    uint64_t last_tended = last_busy;
     while (!stop_.load(std::memory_order_relaxed)) {
         counters_.loops.add(1);
+        if (const uint64_t now = rte_rdtsc(); now - last_tended > tend_cycles_) {
+            forwarder_.tend_transmit();
+            last_tended = now;
+        }
         if (poll_queues() > 0) {
             last_busy = 0;
         } else if (last_busy == 0) {

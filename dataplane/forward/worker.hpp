@@ -21,7 +21,8 @@ struct RxQueue {
 
 class Worker {
   public:
-    // index: of this worker, below the maximum given to Tables. forwarder is this worker's own.
+    // index: of this worker, below the maximum given to Tables. config: its scheduling is chosen already.
+    // forwarder is this worker's own.
     Worker(unsigned index, std::vector<RxQueue> rx, Forwarder& forwarder, Quiescence& quiescence,
            WorkerCounters& counters, const WorkerConfig& config);
 
@@ -44,8 +45,10 @@ class Worker {
     Forwarder& forwarder_;
     Quiescence& quiescence_;
     WorkerCounters& counters_;
+    Scheduling scheduling_;
     bool may_sleep_;
     uint64_t idle_cycles_;  // without a packet, before it sleeps
+    uint64_t tend_cycles_;  // between two looks at the transmit rings
     std::atomic<bool> stop_{false};
 };
 

@@ -2,6 +2,9 @@
 #include "dataplane/forward/worker_set.hpp"
 
 #include <rte_launch.h>
+#include <spdlog/spdlog.h>
+
+#include "dataplane/forward/scheduling.hpp"
 
 namespace millrace::dataplane {
 
@@ -16,13 +19,20 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
                                                     const std::vector<PuntRings>& punt) {
     std::unique_ptr<WorkerSet> set(new WorkerSet);
     const size_t count = config.cores.size();
+    WorkerConfig chosen = config;
+    const SchedulingChoice choice = choose_scheduling(config, scheduling_facts(config));
+    chosen.scheduling = choice.scheduling;
+    if (!choice.why.empty()) {
+        spdlog::log(config.scheduling == Scheduling::realtime ? spdlog::level::warn : spdlog::level::info,
+                    "workers are not scheduled in the real-time class: {}", choice.why);
+    }
     for (size_t w = 0; w < count; ++w) {
         std::vector<RxQueue> rx;
         std::vector<TxQueue> tx;
         for (size_t p = 0; p < ports.size(); ++p) {
             const auto& queues = ports[p].queues();
             // Nothing is sent over a port that is not open: the tables bind no interface to it.
-            tx.push_back(queues.empty() ? TxQueue{} : TxQueue{queues[w].device, 0});
+            tx.push_back(queues.empty() ? TxQueue{.open = false} : TxQueue{queues[w].device, 0});
             for (size_t q = w; q < queues.size(); q += count) {
                 rx.push_back({queues[q].device, 0, PortId{static_cast<uint16_t>(p)}, queues[q].fd});
             }
@@ -32,7 +42,7 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
             std::make_unique<Forwarder>(tables, std::move(tx), punt, *set->counters_.back()));
         set->workers_.push_back(std::make_unique<Worker>(static_cast<unsigned>(w), std::move(rx),
                                                          *set->forwarders_.back(), tables.quiescence(),
-                                                         *set->counters_.back(), config));
+                                                         *set->counters_.back(), chosen));
     }
     set->last_loops_.resize(count);
     for (size_t w = 0; w < count; ++w) {

@@ -13,6 +13,7 @@
 #include <set>
 #include <utility>
 
+#include "dataplane/port/rings.hpp"
 #include "dataplane/port/xsk.hpp"
 
 namespace millrace::dataplane {
@@ -40,8 +41,9 @@ Result<AfXdpPort> AfXdpPort::open(const PortConfig& config, rte_mempool* pool, u
     AfXdpPort port;
     port.name_ = config.name;
     port.ifindex_ = Ifindex{if_nametoindex(config.name.c_str())};
+    port.ring_ = ring_size(config.zero_copy, ring);
     for (uint16_t q = 0; q < config.queues; ++q) {
-        if (auto opened = port.open_queue(config, q, pool, ring); !opened) {
+        if (auto opened = port.open_queue(config, q, pool, port.ring_); !opened) {
             return tl::unexpected(opened.error());
         }
     }
@@ -120,6 +122,7 @@ AfXdpPort::AfXdpPort(AfXdpPort&& other) noexcept
       ifindex_(other.ifindex_),
       queues_(std::exchange(other.queues_, {})),
       zero_copy_(other.zero_copy_),
+      ring_(other.ring_),
       left_(other.left_) {}
 
 AfXdpPort::~AfXdpPort() {

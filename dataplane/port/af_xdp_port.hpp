@@ -29,7 +29,7 @@ class AfXdpPort {
     };
 
     // After Eal::start, with a classifier on the netdev. Main thread. pool outlives the port. Once it
-    // returns, the sockets are in the classifier's map. ring: descriptors, a power of two.
+    // returns, the sockets are in the classifier's map. ring: descriptors, a power of two; see ring_size().
     static Result<AfXdpPort> open(const PortConfig& config, rte_mempool* pool, uint16_t ring);
     // A port that is not served: no queues, no netdev. It keeps its place, the PortId.
     static AfXdpPort closed(const std::string& name);
@@ -49,6 +49,8 @@ class AfXdpPort {
     [[nodiscard]] Ifindex ifindex() const { return ifindex_; }
     [[nodiscard]] const std::vector<Queue>& queues() const { return queues_; }
     [[nodiscard]] bool zero_copy() const { return zero_copy_; }
+    // Descriptors of each receive ring; 0: not open.
+    [[nodiscard]] uint16_t ring() const { return ring_; }
     // Any thread.
     [[nodiscard]] bool is_open() const { return !queues_.empty(); }
     // Are the sockets still bound? Once they are not, they never are again. True for a closed port.
@@ -63,6 +65,7 @@ class AfXdpPort {
     Ifindex ifindex_{};
     std::vector<Queue> queues_;
     bool zero_copy_ = false;
+    uint16_t ring_ = 0;
     bool left_ = false;
 };
 

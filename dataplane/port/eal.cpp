@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/port/kick.hpp"
 #include "millrace/abi.h"
 
 namespace millrace::dataplane {
@@ -144,6 +145,9 @@ Result<std::unique_ptr<Eal>> Eal::start(const Config& config) {
     rte_log_set_global_level(RTE_LOG_INFO);
     if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
         return fail("DPDK did not start (its reason is in the log above)", rte_errno);
+    }
+    if (auto bounded = kicks_are_bounded(); !bounded) {
+        return tl::unexpected(bounded.error());
     }
     spdlog::info("DPDK started with {}", hugepages ? "hugepages" : "4 kB pages: no free hugepages");
     return std::unique_ptr<Eal>(new Eal(hugepages));

@@ -74,9 +74,14 @@ unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
     }
     for (unsigned i = 0; i < n; ++i) {
         auto* frame = static_cast<rte_mbuf*>(frames[i]);
+        const void* data = rte_pktmbuf_mtod(frame, const void*);
+        const uint32_t length = rte_pktmbuf_data_len(frame);
+        if (budget == nullptr) {
+            port.sample.saw(data, length);
+        }
         if (budget != nullptr && !budget->take()) {
             port.over_rate.add(1);
-        } else if (port.tap->write(rte_pktmbuf_mtod(frame, const void*), rte_pktmbuf_data_len(frame))) {
+        } else if (port.tap->write(data, length)) {
             port.written.add(1);
         } else {
             port.refused.add(1);
@@ -86,10 +91,9 @@ unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
     return n;
 }
 
-bool Punter::empty() const {
-    return std::all_of(rings_.begin(), rings_.end(), [](const PuntRings& r) {
-        return rte_ring_empty(r.carry_on) != 0 && rte_ring_empty(r.answer) != 0;
-    });
+bool Punter::empty(PortId port) const {
+    const PuntRings& rings = rings_[raw(port)];
+    return rte_ring_empty(rings.carry_on) != 0 && rte_ring_empty(rings.answer) != 0;
 }
 
 unsigned Punter::round() {

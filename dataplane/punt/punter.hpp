@@ -15,6 +15,7 @@
 
 #include "dataplane/forward/counters.hpp"
 #include "dataplane/forward/forwarder.hpp"
+#include "dataplane/punt/punt_sample.hpp"
 #include "dataplane/punt/tap.hpp"
 #include "dataplane/punt/token_bucket.hpp"
 
@@ -39,18 +40,21 @@ class Punter {
         auto& tap = ports_[raw(port)]->tap;
         return tap ? &*tap : nullptr;
     }
-    // Does nothing wait? What the thread has in hand is no longer in a ring. Any thread.
-    [[nodiscard]] bool empty() const;
+    // Does nothing of the port wait? What the thread has in hand is no longer in a ring. Any thread.
+    [[nodiscard]] bool empty(PortId port) const;
     // Any thread.
     [[nodiscard]] uint64_t written(PortId port) const { return ports_[raw(port)]->written.read(); }
     [[nodiscard]] uint64_t refused(PortId port) const { return ports_[raw(port)]->refused.read(); }
     [[nodiscard]] uint64_t over_rate(PortId port) const { return ports_[raw(port)]->over_rate.read(); }
+    // Of what the kernel carries on, since the last call. Any thread.
+    PuntSample::Taken take_sample(PortId port) { return ports_[raw(port)]->sample.take(); }
 
   private:
     struct Port {
         Port(std::optional<Tap> t, uint32_t rate) : tap(std::move(t)), budget(rate) {}
         std::optional<Tap> tap;
         TokenBucket budget;  // of packets to be answered
+        PuntSample sample;   // of packets to be carried on
         Counter written;
         Counter refused;
         Counter over_rate;

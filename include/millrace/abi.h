@@ -26,6 +26,7 @@
 #define MILLRACE_MAP_KEEP6 "keep6"
 #define MILLRACE_MAP_KEEP_L4 "keep_l4port"
 #define MILLRACE_MAP_JUDGEMENT "judgement"
+#define MILLRACE_MAP_FIREWALL "firewall"
 #define MILLRACE_MAP_STATE "port_state"
 
 /*
@@ -91,6 +92,28 @@ struct millrace_judgement {
 /* More macvlans on a port are not looked at: then it is the kernel's. */
 #define MILLRACE_MOST_MACVLANS 16
 
+/*
+ * The one entry of firewall: which of the kernel's own hooks transit may go past. The classifier looks at the
+ * hooks themselves for each packet; what is not covered here is left to the kernel. All zero = nothing is.
+ */
+#define MILLRACE_MAY_PASS_NFT4 (1U << 0)   /* the nftables chains of IPv4's hooks, at the generation */
+#define MILLRACE_MAY_PASS_NFT6 (1U << 1)   /* of IPv6's */
+#define MILLRACE_MAY_PASS_NETDEV (1U << 2) /* those at the port's ingress, at the generation */
+#define MILLRACE_MAY_BYPASS4 (1U << 3)     /* whatever there is: the operator says so */
+#define MILLRACE_MAY_BYPASS6 (1U << 4)
+#define MILLRACE_MAY_READ (1U << 5) /* the rest is valid */
+#define MILLRACE_MOST_HARMLESS 12
+#define MILLRACE_MOST_NFT 8
+struct millrace_firewall {
+    __u64 net;                              /* address of the port's struct net, */
+    __u64 dev;                              /* and net_device: for kernels where the context has none */
+    __u64 harmless[MILLRACE_MOST_HARMLESS]; /* addresses of functions that decide nothing about transit */
+    __u64 nft[MILLRACE_MOST_NFT];           /* of nftables chains that were judged: others may be hooked up
+                                               (a table wakes) before the generation tells of them */
+    __u32 generation;                       /* of the ruleset that was judged; where the kernel doesn't */
+    __u32 flags;                            /* tell it, its last bit. MILLRACE_MAY_* */
+};
+
 /* What the attached classifier can see of each packet: flags of struct millrace_port_state. */
 #define MILLRACE_SEES_TAKERS (1U << 0) /* that another device takes the port's frames */
 #define MILLRACE_SEES_TAGS (1U << 1)   /* a VLAN tag that the driver has taken off the frame */
@@ -146,7 +169,8 @@ struct millrace_lpm6 {
     X(KEEP_L4PORT, "keep_l4port", "kept in the kernel by policy: TCP or UDP port")        \
     X(ND, "nd", "neighbour discovery, router discovery or MLD")                           \
     X(TAKEN, "taken", "a macvlan, ipvlan, bridge, ... above the port takes its frames")   \
-    X(TAG, "vlan_tag", "a VLAN tag that was taken off the frame before the classifier")
+    X(TAG, "vlan_tag", "a VLAN tag that was taken off the frame before the classifier")   \
+    X(KEEP_NETFILTER, "keep_netfilter", "netfilter or a tc program would see it")
 
 enum millrace_steer_reason {
 #define MILLRACE_X(constant, name, text) MILLRACE_STEER_##constant,
@@ -163,6 +187,7 @@ enum millrace_steer_reason {
 MILLRACE_ASSERT_SIZE(struct millrace_steer_config, 56);
 MILLRACE_ASSERT_SIZE(struct millrace_heartbeat, 8);
 MILLRACE_ASSERT_SIZE(struct millrace_judgement, 24);
+MILLRACE_ASSERT_SIZE(struct millrace_firewall, 184);
 MILLRACE_ASSERT_SIZE(struct millrace_port_state, 8);
 MILLRACE_ASSERT_SIZE(struct millrace_steer_counter, 16);
 MILLRACE_ASSERT_SIZE(struct millrace_lpm4, 8);

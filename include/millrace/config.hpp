@@ -23,6 +23,7 @@ struct PortConfig {
     uint16_t queues = 1;     // receive queues 0 .. queues-1 are served; 1 .. MILLRACE_MAX_QUEUES
     bool zero_copy = false;  // demand zero-copy sockets; otherwise the kernel copies, which every driver can
     VlanTags vlan_tags = VlanTags::automatic;
+    bool operator==(const PortConfig&) const = default;
 };
 
 enum class IdlePolicy : uint8_t {
@@ -30,10 +31,19 @@ enum class IdlePolicy : uint8_t {
     sleep,  // wait in poll() once nothing came for idle_after_us
 };
 
+enum class Scheduling : uint8_t {
+    automatic,  // realtime where that starves nobody, else nice
+    realtime,   // SCHED_RR: before all ordinary tasks of the core
+    nice,       // -20
+    normal,     // as any task
+};
+
 struct WorkerConfig {
     std::vector<uint16_t> cores;  // one worker for each; CPU numbers
     IdlePolicy idle = IdlePolicy::sleep;
     uint32_t idle_after_us = 50;  // microseconds without a packet before a worker sleeps
+    Scheduling scheduling = Scheduling::automatic;
+    bool operator==(const WorkerConfig&) const = default;
 };
 
 struct SizeConfig {
@@ -44,12 +54,14 @@ struct SizeConfig {
     uint32_t fib6_megabytes = 128;  // the same, IPv6
     uint32_t groups = 65536;        // nexthop groups
     uint32_t adjacencies = 65536;
+    bool operator==(const SizeConfig&) const = default;
 };
 
 struct PuntConfig {
     // Packets a second and port that the kernel is given to answer, resolve or discard (no route, unresolved,
     // unreachable, ...). Its own limit of ICMP errors is 1000 a second for the whole router.
     uint32_t rate = 20000;
+    bool operator==(const PuntConfig&) const = default;
 };
 
 // What the classifier leaves in the kernel although it is transit.
@@ -57,21 +69,38 @@ struct KeepConfig {
     std::vector<Prefix> prefixes;                        // source or destination in one of these
     std::vector<uint8_t> protocols;                      // IP protocol numbers
     std::vector<std::pair<uint8_t, uint16_t>> l4_ports;  // {6 or 17, port}; source or destination
+    bool operator==(const KeepConfig&) const = default;
+};
+
+enum class FirewallMode : uint8_t {
+    respect,  // what netfilter and tc programs would see is left to the kernel
+    bypass,
+};
+
+struct FirewallConfig {
+    FirewallMode mode = FirewallMode::respect;
+    std::vector<std::string> ports{};   // bypass: what comes in there; none = everywhere
+    std::vector<Family> families{};     // bypass: of these; none = both
+    std::vector<std::string> ignore{};  // tables of nftables that transit may miss: "inet accounting"
+    bool operator==(const FirewallConfig&) const = default;
 };
 
 struct SyncConfig {
     // Bytes of notifications that may wait in the kernel; what does not fit is lost, and costs a new dump.
     uint32_t receive_buffer = 64U << 20;
+    bool operator==(const SyncConfig&) const = default;
 };
 
 struct SteeringConfig {
     std::string pin_root = MILLRACE_PIN_ROOT;
     uint32_t heartbeat_timeout_ms = 200;
+    bool operator==(const SteeringConfig&) const = default;
 };
 
 // The comparison of kernel, mirror and fast path in the background.
 struct AuditConfig {
     double cpu_percent = 1.0;  // of one core, at most; 0 = none, 100 = as fast as it goes
+    bool operator==(const AuditConfig&) const = default;
 };
 
 struct Config {
@@ -80,11 +109,13 @@ struct Config {
     SizeConfig sizes;
     PuntConfig punt;
     KeepConfig keep;
+    FirewallConfig firewall;
     SyncConfig sync;
     SteeringConfig steering;
     AuditConfig audit;
     std::string control_socket = "/run/millrace/millrace.sock";
     std::string log_level = "info";  // trace, debug, info, warn, error
+    bool operator==(const Config&) const = default;
 };
 
 }  // namespace millrace

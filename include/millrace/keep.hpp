@@ -27,8 +27,11 @@ namespace millrace {
     X(taken, "taken")                 \
     X(tags, "vlan_tags")              \
     X(local, "local")                 \
+    X(netfilter, "netfilter")         \
+    X(bypass, "bypass")               \
     X(limit, "limit")                 \
     X(learned, "learned")             \
+    X(punts, "punts")                 \
     X(routes, "routes")
 
 enum class KeepCause : uint8_t {

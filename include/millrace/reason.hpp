@@ -35,7 +35,7 @@ namespace millrace {
     X(punt_unmanaged, "punt_unmanaged", "the route leads over a device that is no port")                 \
     X(punt_unsupported, "punt_unsupported", "a route that the fast path cannot express")                 \
     X(punt_encapsulation, "punt_encapsulation", "a route with a tunnel or labels (lightweight tunnel)")  \
-    X(punt_qdisc, "punt_qdisc", "the egress port has a queueing discipline or a tc filter")              \
+    X(punt_qdisc, "punt_qdisc", "the egress port has a queueing discipline, a filter or a chain")        \
     X(punt_hairpin, "punt_hairpin", "egress is the ingress: the kernel may send a redirect")             \
     X(punt_reverse_path, "punt_reverse_path", "the source fails rp_filter: the kernel's to discard")     \
     X(punt_no_room, "punt_no_room", "a table of the fast path is full; see [sizes]")

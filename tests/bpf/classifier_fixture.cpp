@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <ctime>
 
@@ -60,8 +61,21 @@ void ClassifierTest::SetUp() {
         own->emplace(std::move(*table));
         ASSERT_TRUE(maps().set_local(**own));
     }
+    ASSERT_NO_FATAL_FAILURE(judge_firewall());
     maps().beat(monotonic_ns());
     insert_socket();
+}
+
+Result<steering::Hooks> ClassifierTest::read_hooks() {
+    static auto reader = steering::HookReader::load();  // takes a second under ASan
+    const std::array ports = {loopback};
+    return reader ? reader->read(ports) : tl::unexpected(reader.error());
+}
+
+void ClassifierTest::judge_firewall(const FirewallConfig& config) {
+    const auto hooks = read_hooks();
+    ASSERT_TRUE(hooks) << hooks.error().text();
+    ASSERT_TRUE(maps().set_firewall(steering::judge(*hooks, config, "lo", loopback)));
 }
 
 void ClassifierTest::next_daemon() {

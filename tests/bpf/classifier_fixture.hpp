@@ -11,6 +11,7 @@
 #include "environment.hpp"
 #include "steering_bpf/attach.hpp"
 #include "steering_bpf/fd.hpp"
+#include "steering_bpf/firewall.hpp"
 #include "steering_bpf/port.hpp"
 #include "tests/support/frame.hpp"
 
@@ -44,6 +45,11 @@ class ClassifierTest : public BpfTest {
     static millrace_steer_config plain_config();
     static uint64_t monotonic_ns();
 
+    // The hooks of the test's namespace and of its loopback device.
+    static Result<steering::Hooks> read_hooks();
+    // Reads them, and tells the classifier which it may go past.
+    void judge_firewall(const FirewallConfig& config = {});
+    static constexpr Ifindex loopback{1};
     // Puts an AF_XDP socket into the XSKMAP's entry for queue 0, or takes it out.
     void insert_socket();
     void remove_socket();

@@ -66,7 +66,7 @@ TEST_F(LibxdpTest, NoGlobalData) {
     info.map_ids = reinterpret_cast<uint64_t>(ids.data());
     uint32_t size = sizeof(info);
     ASSERT_EQ(bpf_obj_get_info_by_fd(program.get(), &info, &size), 0);
-    EXPECT_EQ(info.nr_map_ids, 10U);  // all but port_state
+    EXPECT_EQ(info.nr_map_ids, 11U);  // all but port_state
     for (uint32_t i = 0; i < info.nr_map_ids; ++i) {
         const steering::Fd map(bpf_map_get_fd_by_id(ids[i]));
         bpf_map_info about{};

@@ -154,6 +154,8 @@ TEST(FullRings, TxFullIsDroppedAndCounted) {
     EXPECT_EQ(router.count(0, Reason::forwarded), 16U);
     EXPECT_EQ(router.count(0, Reason::drop_tx_full), 14U);
     EXPECT_EQ(router.counters(1).tx_packets.read(), 16U);
+    EXPECT_EQ(router.counters(1).tx_dropped.read(), 14U);
+    EXPECT_EQ(router.counters(0).tx_dropped.read(), 0U);
     EXPECT_EQ(router.sent().size(), 16U);
     EXPECT_EQ(router.free_buffers(), TestRouter::buffers);
 }

@@ -37,11 +37,18 @@ class KernelRoute:
 
 class KernelRoutes:
     def __init__(self, netns):
+        self._netns = netns
+        self._names = {}
         self._socket = netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._socket.bind((0, 0))
         self._socket.settimeout(5)
-        self._names = {link["ifindex"]: link["ifname"] for link in netns.ip_json("link", "show")}
         self._sequence = 0
+        self.look_for_devices()
+
+    def look_for_devices(self, known_as=None):
+        """To be called again when there are others. known_as: {a device's name: what it is to be called}"""
+        self._names = {link["ifindex"]: (known_as or {}).get(link["ifname"], link["ifname"])
+                       for link in self._netns.ip_json("link", "show")}
 
     def close(self):
         self._socket.close()

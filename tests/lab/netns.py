@@ -124,8 +124,10 @@ class Netns:
         run(["ip", "netns", "del", self.name], check=False)
 
 
-def veth(left, left_name, right, right_name, left_mac=None, right_mac=None, mtu=1500, left_index=None, left_queues=1):
-    """A veth pair between two namespaces, both ends up; with one queue, but where the left end has more.
+def veth(left, left_name, right, right_name, left_mac=None, right_mac=None, mtu=1500, left_index=None, left_queues=1,
+         before_up=lambda: None):
+    """A veth pair between two namespaces, both ends up; with one queue, but where the left end has more. before_up: called
+    when both are there.
 
     Offloads are off: a checksum left for hardware that is not there would be wrong once a packet leaves by
     AF_XDP, and merged or oversized frames would not be what a wire carries.
@@ -138,4 +140,6 @@ def veth(left, left_name, right, right_name, left_mac=None, right_mac=None, mtu=
     left.ip(*argv, "netns", right.name)
     for ns, name in ((left, left_name), (right, right_name)):
         ns.run("ethtool", "-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off", "txvlan", "off")
+    before_up()
+    for ns, name in ((left, left_name), (right, right_name)):
         ns.ip("link", "set", name, "up")

@@ -19,6 +19,7 @@ packages=(
     libgtest-dev libgmock-dev
     # what the lab runs; dpdk-dev is there for dpdk-testpmd
     dpdk-dev frr bird2 iperf3 tcpdump ethtool traceroute iputils-ping iproute2 python3 procps util-linux mount
+    nftables iptables # iptables has both, -nft and -legacy
 )
 
 say() { printf '%s\n' "$@"; }
@@ -85,7 +86,7 @@ build_release() {
         tests/netns/all tests/benchmarks/all
 }
 
-# The tree with ASan and UBSan, in which unit, bpf and dataplane tests run: these, and what they are linked with.
+# The tree with ASan and UBSan, in which unit, bpf, dataplane and fuzz tests run: these, and what they are linked with.
 build_debug() {
-    build_tree build-debug Debug clang clang++ tests/unit/all tests/bpf/all tests/dataplane/all
+    build_tree build-debug Debug clang clang++ tests/unit/all tests/bpf/all tests/dataplane/all tests/fuzz/all
 }

@@ -28,7 +28,7 @@ def main():
         with cases.case(step["title"]):
             expect(step["result"] == "held", step["error"])
     with cases.case("exit code says whether all steps held"):
-        held = len(steps) == 6 and all(s["result"] == "held" for s in steps)
+        held = len(steps) == 7 and all(s["result"] == "held" for s in steps)
         expect((done.returncode == 0) == held, f"exit code {done.returncode}, {len(steps)} steps")
     with cases.case("leaves nothing behind"):
         left = set(os.listdir("/run/netns")) - before

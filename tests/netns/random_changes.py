@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Random changes of routes, addresses and links, followed by a router with millrace as by one of the kernel alone."""
+"""Random changes of routes, addresses, links and ports, followed by a router with millrace as by one of the kernel alone."""
 
 import sys
 

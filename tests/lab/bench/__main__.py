@@ -6,9 +6,9 @@ import pathlib
 import sys
 
 from ..netns import CommandError
-from . import fib, forward, sync
+from . import fib, firewall, forward, sync
 
-COMMANDS = {"forward": forward, "fib": fib, "sync": sync}
+COMMANDS = {"forward": forward, "fib": fib, "sync": sync, "firewall": firewall}
 
 
 def main():

@@ -11,7 +11,7 @@ from ..base import remove_kept
 from ..netns import CommandError
 from ..steps import Steps
 from ..topology import EdgeLab
-from . import exceptions, failure, sessions, tools, transit
+from . import exceptions, failure, firewall, sessions, tools, transit
 
 
 def arguments():
@@ -48,6 +48,8 @@ def show(lab, steps):
         exceptions.first_packet(lab, s)
     with steps.step("peer-b withdraws a prefix and announces it again: the fast path follows") as s:
         sessions.withdraw(lab, s)
+    with steps.step("A firewall rule is added under traffic and obeyed; deleted, and the fast path is back") as s:
+        firewall.rule(lab, s)
     with steps.step("millraced is killed under 100,000 packets a second, and started again") as s:
         failure.kill(lab, s)
 

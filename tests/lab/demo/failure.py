@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Step 6: kill -9 under load. The kernel forwards on, and the fast path comes back."""
+"""Step 7: kill -9 under load. The kernel forwards on, and the fast path comes back."""
 
 import time
 

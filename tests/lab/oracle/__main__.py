@@ -23,7 +23,7 @@ def main():
     parser.add_argument("--rows", metavar="REGEX", help="only the rows whose name matches; no random frames")
     parser.add_argument("--random", type=int, metavar="FRAMES", help="only random frames, so many")
     parser.add_argument("--changes", type=int, metavar="STEPS",
-                        help="only random changes of routes, addresses and links, so many; by hand: 20000, 15 minutes")
+                        help="only random changes of routes, addresses, links and ports, so many; by hand: 20000, 15 minutes")
     parser.add_argument("--first", type=int, metavar="CHUNK", default=0,
                         help="begin the changes with this chunk of the seed's")
     parser.add_argument("--seed", type=int, metavar="N", help="the random run's seed; without it a new one, printed")

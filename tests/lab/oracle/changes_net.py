@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Random changes to the routes, addresses and links of both routers, made from a random.Random alone.
 
-A change is a list of things to do in both routers, in order: an `ip` command (text), or a router advertisement (Advert).
-A few prefixes and next hops, so that changes meet each other. What a change may be is in CHANGES; what befalls a port is
-in PORT_CHANGES (there belong its move to another namespace and back, a new name, and its deletion and making anew). p0 is
-where the frames come in, and stays as it is.
+A change is a list of things to do in both routers, in order: an `ip` command (text), a router advertisement (Advert), or
+what befalls a port as a device (changes_ports.Move). A few prefixes and next hops, so that changes meet each other. What a
+change may be is in CHANGES, and for a port in PORT_CHANGES and changes_ports.MOVES. p0 is where the frames come in, and
+stays as it is.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import ipaddress
 import struct
 
 from .. import frames as f
+from .changes_ports import COMES_HOME, CUT_OFF, GONE, RESTARTS, PortsNet
 from .twins import MTU, address, behind, host_mac, set_up_lines
 
 # Prefix -> an address that is in it and in no longer one.
@@ -95,9 +96,11 @@ def mac_of(device, gateway):
     return host_mac(device, int(gateway.rsplit(".", 1)[1] if "." in gateway else gateway.rsplit(":", 1)[1], 16))
 
 
-class ChangesNet:
+class ChangesNet(PortsNet):
     def __init__(self, rng):
         self.rng = rng
+        self.restarts = RESTARTS  # that may still be caused
+        self.off = {}            # ports that are not as they were: see PortsNet
         self.down = set()        # ports that are
         self.without4 = set()    # ports whose IPv4 address is gone
         self.without6 = set()
@@ -106,11 +109,18 @@ class ChangesNet:
     # A change.
 
     def change(self):
+        if self.off and self.rng.random() < COMES_HOME:
+            return self.come_home(self.rng.choice(sorted(self.off)))
         pick = self.rng.choices(list(CHANGES), [weight for weight, _ in CHANGES.values()])[0]
         return CHANGES[pick][1](self)
 
+    def routes(self):
+        """A change that no port notices."""
+        return self.by_name(self.rng.choice((ChangesNet.swap, lambda net: net.route(4), lambda net: net.route(6)))(self))
+
     def begin(self):
-        """From whatever there was to the net without a random route, but for those that forget() takes."""
+        """All ports are at home. From whatever there was to the net without a random route, but for those that forget()
+        takes."""
         self.down, self.without4, self.without6 = set(), set(), set()
         self.known = {4: [], 6: []}
         lines = [line for device in CHANGING for line in self.restored(device)]
@@ -130,10 +140,14 @@ class ChangesNet:
 
     def ready(self):
         """The devices that carry IPv4 both ways."""
-        return [d for d in ("p0", "p1", "p2", "u0") if d not in self.down | self.without4]
+        cut_off = {d for d, off in self.off.items() if off.how in CUT_OFF}
+        return [d for d in ("p0", "p1", "p2", "u0") if d not in self.down | self.without4 | cut_off]
 
-    def _via(self, version, device=None):
-        device = device or self.rng.choice(EGRESS)
+    def _egress(self):
+        return self.rng.choice([d for d in EGRESS if d not in self.off or self.off[d].how not in GONE])
+
+    def _via(self, version):
+        device = self._egress()
         if version == 6 and device in CHANGING and self.rng.random() < 0.25:
             return f"via {router_link_local(self.rng.choice(ROUTERS))} dev {device}"
         return f"via {address(device, version, self.rng.choice(GATEWAYS))} dev {device}"
@@ -160,7 +174,7 @@ class ChangesNet:
             return f"{kind} {target} metric {50 if version == 6 else 100}"
         if kind == "by object":
             return f"{target} {metric} nhid {self.rng.choice((*OBJECTS, *GROUPS))}"
-        text = f"{target} {metric} " + (f"dev {self.rng.choice(EGRESS)}" if kind == "connected" else self._via(version))
+        text = f"{target} {metric} " + (f"dev {self._egress()}" if kind == "connected" else self._via(version))
         if version == 6:
             if self.rng.random() < 0.4:
                 text += f" expires {self.rng.choice(EXPIRES)}"
@@ -170,11 +184,14 @@ class ChangesNet:
 
     def route(self, version):
         known = self.known[version]
-        if known and self.rng.random() < 0.35:
-            text = known.pop(self.rng.randrange(len(known)))
+        gone = {d for d, off in self.off.items() if off.how in GONE}  # `ip -batch` would end at one in a multipath route
+        possible = [text for text in known if not gone & set(text.split())]
+        if possible and self.rng.random() < 0.35:
+            text = self.rng.choice(possible)
+            known.remove(text)
             return [f"route del {_without_state(text)}"]
-        if known and self.rng.random() < 0.15:
-            text = self.rng.choice(known)  # once more: what it has new, its lifetime, is not announced
+        if possible and self.rng.random() < 0.15:
+            text = self.rng.choice(possible)  # once more: what it has new, its lifetime, is not announced
             again = version == 6 and " via " in text and "nexthop" not in text
             return [f"route append {_without_state(text)} expires {self.rng.choice(EXPIRES)}" if again else
                     f"route append {text}"]
@@ -191,7 +208,7 @@ class ChangesNet:
 
     def advertise(self):
         device = self.rng.choice(CHANGING)
-        if device in self.down:
+        if device in self.down or device in self.off:
             return self.route(6)
         seconds = lambda: self.rng.choice((0, 1, 1, 2, 2, 3, 4, 60, 1800))
         preference = lambda: self.rng.choice((0, 0, 1, 3))
@@ -212,7 +229,10 @@ class ChangesNet:
     # What befalls a port.
 
     def port(self):
-        device = self.rng.choice(CHANGING)
+        at_home = [device for device in CHANGING if device not in self.off]
+        if not at_home:
+            return self.route(6)
+        device = self.rng.choice(at_home)
         if device in self.down:
             self.down.discard(device)
             self.without4.discard(device)
@@ -220,6 +240,10 @@ class ChangesNet:
             return self.restored(device)
         pick = self.rng.choices(list(PORT_CHANGES), [weight for weight, _ in PORT_CHANGES.values()])[0]
         return PORT_CHANGES[pick][1](self, device)
+
+    def moved(self):
+        able = [device for device in CHANGING if device not in self.off and device not in self.down]
+        return self.move(self.rng.choice(able)) if able else self.routes()
 
     def link_down(self, device):
         self.down.add(device)
@@ -263,12 +287,13 @@ class ChangesNet:
 
 
 CHANGES = {
-    "IPv6 route": (36, lambda net: net.route(6)),
-    "IPv4 route": (22, lambda net: net.route(4)),
-    "two routes": (10, ChangesNet.swap),
-    "advertisement": (18, ChangesNet.advertise),
-    "nexthop object": (7, ChangesNet.objects),
-    "port": (7, ChangesNet.port),
+    "IPv6 route": (36, lambda net: net.by_name(net.route(6))),
+    "IPv4 route": (22, lambda net: net.by_name(net.route(4))),
+    "two routes": (10, lambda net: net.by_name(net.swap())),
+    "advertisement": (18, lambda net: net.by_name(net.advertise())),
+    "nexthop object": (7, lambda net: net.by_name(net.objects())),
+    "port": (7, lambda net: net.by_name(net.port())),
+    "port as a device": (5, ChangesNet.moved),
 }
 PORT_CHANGES = {
     "down": (2, ChangesNet.link_down),

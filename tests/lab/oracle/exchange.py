@@ -9,7 +9,7 @@ import time
 from .. import frames as f
 from . import decode
 from .may_differ import background, comparable, flow_of, own_redirect6
-from .twins import DEVICES, PORTS, address, behind, host_mac, number, router_mac
+from .twins import DEVICES, KERNEL, MILLRACE, PORTS, address, behind, host_mac, number, router_mac
 from .wire import LINKS, resolution_target
 
 FENCE = b"millrace fence"
@@ -24,14 +24,20 @@ class Difference(AssertionError):
     def __init__(self, text, frames=()):
         super().__init__(text)
         self.frames = list(frames)
+        self.trial = None  # to go on waiting with
+
+
+class Lost(Difference):
+    """Fences that came through the kernel's router have not come through the other, whatever its routes are."""
 
 
 class Exchange:
     """Carries frames through both routers. Made once for a Twins; it owns what has arrived but is not yet compared."""
 
-    def __init__(self, twins, member_of=None, redirects=True, left_out=None):
-        """redirects: IPv6 redirects are compared. left_out(frame): it is not."""
+    def __init__(self, twins, member_of=None, redirects=True, left_out=None, mac_of=router_mac):
+        """redirects: IPv6 redirects are compared. left_out(frame): it is not. mac_of(device): the routers' there."""
         self.twins = twins
+        self.mac_of = mac_of
         self.left_out = left_out or (lambda frame: False)
         self.redirects = redirects
         # member_of(link, frame): of which ECMP group it was sent to a member, or None.
@@ -47,15 +53,23 @@ class Exchange:
         """
         return Outcome(self.twins, sends, self.run(sends, seconds, linger, fences, until))
 
-    def compare(self, sends, seconds, fences):
-        """The same without a look at the counters, which takes longer than all the rest; returns what left."""
+    def compare(self, sends, seconds, fences, lose_none=False):
+        """The same without a look at the counters, which takes longer than all the rest; returns the trial. lose_none: a
+        fence that gets lost in millrace's router alone is a difference."""
         trial = _Trial(self)
         for device, frame in sends:
             for twin in self.twins.twins.values():
                 twin.wire.send(LINKS[number(device)], frame)
         trial.pass_fences(fences)
-        trial.wait_equal(seconds, 0.0, None)
-        return trial.left["kernel"]
+        lost = trial.lost()
+        if lose_none and len(lost[MILLRACE]) > len(lost[KERNEL]):
+            raise Lost(f"transit was lost on its way through; by ingress: {lost}")
+        try:
+            trial.wait_equal(seconds, 0.0, None)
+        except Difference as difference:
+            difference.trial = trial
+            raise
+        return trial
 
     def run(self, sends, seconds, linger, fences, until):
         before = self.twins.counters()
@@ -80,9 +94,7 @@ class Exchange:
         """{serial: (device, frame)}: each port's fast path, punt path and classifier; the other device's kernel path."""
         out = {}
         for device in fences:
-            ports = [p for p in PORTS if p in fences] or list(PORTS)
-            onward = next((p for p in ports[number(device) + 1:] + ports if p != device), ports[0])
-            ways = [(onward, b"")]
+            ways = [(onward(device, fences), b"")]
             if device in PORTS:
                 ways += [("u0", b""), ("u0", NOP)]
             for to, options in ways:
@@ -90,8 +102,14 @@ class Exchange:
                 source, destination = address(device, 4, 2), f"198.18.0.{number(to)}"
                 packet = f.ipv4(source, destination, f.UDP, f.udp(source, destination, 7, 7, FENCE +
                                                                   self._serial.to_bytes(4, "big")), options=options)
-                out[self._serial] = device, f.ethernet(router_mac(device), host_mac(device), f.ETH_IP, packet)
+                out[self._serial] = device, f.ethernet(self.mac_of(device), host_mac(device), f.ETH_IP, packet)
         return out
+
+
+def onward(device, fences):
+    """The port that the fence from the device leaves by."""
+    ports = [p for p in PORTS if p in fences] or list(PORTS)
+    return next((p for p in ports[number(device) + 1:] + ports if p != device), ports[0])
 
 
 class _Trial:
@@ -104,6 +122,8 @@ class _Trial:
         self.asked = {name: set() for name in self.twins.twins}  # (link, address) of ARP requests and solicitations
         self.balance = collections.Counter()  # (link, comparable frame) -> how often more from the kernel alone
         self.fences = {name: set() for name in self.twins.twins}
+        self.sent = {}  # fences: {serial: ingress}
+        self.rounds = 0
         self.moved = {}
 
     def read(self, seconds):
@@ -133,22 +153,26 @@ class _Trial:
 
     def pass_fences(self, devices):
         """Sends fences until a round has come through both routers; returns how many rounds were sent."""
-        rounds, give_up = 0, time.monotonic() + 10
+        give_up = time.monotonic() + 10
         while True:
-            rounds += 1
+            self.rounds += 1
             frames = self.exchange.fence_frames(devices)
+            self.sent.update({serial: device for serial, (device, _) in frames.items()})
             for device, frame in frames.values():
                 for twin in self.twins.twins.values():
                     twin.wire.send(LINKS[number(device)], frame)
             again = time.monotonic() + 2
             while time.monotonic() < again:
                 if all(set(frames) <= seen for seen in self.fences.values()):
-                    return rounds
+                    return self.rounds
                 self.read(0.002)
             if time.monotonic() > give_up:
-                lost = {name: [frames[s][0] for s in frames if s not in seen]
-                        for name, seen in self.fences.items()}
-                raise TimeoutError(f"transit that must come through both routers does not; lost, by ingress: {lost}")
+                raise TimeoutError(f"transit that must come through both routers does not; lost, by ingress: {self.lost()}")
+
+    def lost(self):
+        """{router: [ingress of each fence that has not come out until now]}"""
+        return {name: [device for serial, device in self.sent.items() if serial not in seen]
+                for name, seen in self.fences.items()}
 
     def wait_equal(self, seconds, linger, until):
         begin = time.monotonic()

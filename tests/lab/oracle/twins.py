@@ -62,6 +62,7 @@ class Twin:
         self.wire_netns = wire_netns
         self.wire = None
         self.router = None
+        self.indices = {}  # of devices that are gone: what they had
 
 
 class Twins(Lab):
@@ -223,10 +224,16 @@ def _set_up(twin):
     set_sysctls(wires, {"net__ipv6__conf__default__disable_ipv6": 1})
     # Before any device is there, so that each one starts with these.
     set_sysctls(ns, QUIET)
-    for device, link in zip(DEVICES, LINKS):
-        veth(ns, device, wires, link, router_mac(device), host_mac(device))
-        wires.ip("link", "set", link, "mtu", WIRE_MTU, "arp", "off")
+    for device in DEVICES:
+        connect(twin, device)
     _batch(ns, "".join(f"{line}\n" for device in DEVICES for line in set_up_lines(device)))
+
+
+def connect(twin, device, index=None):
+    """A device and its wire. index: for the device; by default the kernel chooses."""
+    link = LINKS[number(device)]
+    veth(twin.netns, device, twin.wire_netns, link, router_mac(device), host_mac(device), left_index=index)
+    twin.wire_netns.ip("link", "set", link, "mtu", WIRE_MTU, "arp", "off")
 
 
 def set_up_lines(device):

@@ -18,14 +18,23 @@ class Wire:
 
     def __init__(self, netns):
         self.netns = netns
-        self.senders = {link: f.Sender(netns, link) for link in LINKS}
-        self.captures = {link: f.Capture(netns, link) for link in LINKS}
+        self.senders, self.captures = {}, {}
         self.hosts = {}  # (link, packed address) -> MAC: who answers ARP and ND
         self._poll = select.poll()
         self._links = {}
-        for link, capture in self.captures.items():
-            self._poll.register(capture.socket, select.POLLIN)
-            self._links[capture.socket.fileno()] = link
+        for link in LINKS:
+            self.open(link)
+
+    def open(self, link):
+        """From now on the link's device of today; to be called again when it is another one."""
+        if link in self.captures:
+            self._poll.unregister(self.captures[link].socket)
+            del self._links[self.captures[link].socket.fileno()]
+            self.captures[link].close()
+            self.senders[link].close()
+        self.senders[link], self.captures[link] = f.Sender(self.netns, link), f.Capture(self.netns, link)
+        self._poll.register(self.captures[link].socket, select.POLLIN)
+        self._links[self.captures[link].socket.fileno()] = link
 
     def send(self, link, frame):
         """A veth says ENOBUFS when its queue is full, and for a frame that the other end is too small for: the first

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/config/config_file.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace millrace::dataplane {
@@ -24,6 +25,8 @@ TEST(Config, SmallestFileHasDefaults) {
     EXPECT_EQ(c->workers.idle, IdlePolicy::sleep);
     EXPECT_EQ(c->control_socket, Config{}.control_socket);
     EXPECT_EQ(c->audit.cpu_percent, 1.0);
+    EXPECT_EQ(c->firewall.mode, FirewallMode::respect);
+    EXPECT_TRUE(c->firewall.ports.empty() && c->firewall.families.empty() && c->firewall.ignore.empty());
 }
 
 TEST(Config, EveryKey) {
@@ -56,6 +59,11 @@ receive_buffer = 8192
 prefixes = ["192.0.2.0/24", "2001:db8::/32"]
 protocols = ["ospf", 47]
 l4_ports = ["tcp/179", "udp/500"]
+[firewall]
+mode = "bypass"
+ports = ["eth1"]
+families = ["ipv6"]
+ignore = ["inet accounting", "netdev edge"]
 [steering]
 pin_root = "/sys/fs/bpf/x"
 heartbeat_timeout_ms = 300
@@ -85,6 +93,10 @@ level = "debug"
     EXPECT_EQ(c->keep.prefixes[1].text(), "2001:db8::/32");
     EXPECT_EQ(c->keep.protocols, (std::vector<uint8_t>{89, 47}));
     EXPECT_EQ(c->keep.l4_ports, (std::vector<std::pair<uint8_t, uint16_t>>{{6, 179}, {17, 500}}));
+    EXPECT_EQ(c->firewall.mode, FirewallMode::bypass);
+    EXPECT_EQ(c->firewall.ports, std::vector<std::string>{"eth1"});
+    EXPECT_EQ(c->firewall.families, std::vector<Family>{Family::ipv6});
+    EXPECT_EQ(c->firewall.ignore, (std::vector<std::string>{"inet accounting", "netdev edge"}));
     EXPECT_EQ(c->steering.pin_root, "/sys/fs/bpf/x");
     EXPECT_EQ(c->steering.heartbeat_timeout_ms, 300U);
     EXPECT_EQ(c->audit.cpu_percent, 2.5);
@@ -113,6 +125,9 @@ INSTANTIATE_TEST_SUITE_P(
     All, ConfigMistake,
     testing::Values(
         Mistake{"NoPort", "", "no port"}, Mistake{"NotToml", "[[port]\n", ":1:"},
+        Mistake{"Umlaut", "\xc3\xa4 = 1\n", ":1:"}, Mistake{"ArabicForm", "\n\xef\xba\xbf = 1\n", ":2:"},
+        Mistake{"NoKey", "[=\n", ":1:"}, Mistake{"LineBreakInAKey", "\"a\\nb\" = 1\n", "'a?b'"},
+        Mistake{"LineBreakInAValue", "a = fa\nb = 1", "fa?"},
         Mistake{"UnknownTable", std::string(port) + "[worker]\n", "unknown key 'worker'"},
         Mistake{"UnknownKey", std::string(port) + "[workers]\ncore = 1\n", "unknown key 'core' in [workers]"},
         Mistake{"KnownOnesAreListed", std::string(port) + "[workers]\ncore = 1\n",
@@ -135,6 +150,21 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"ProtocolRange", std::string(port) + "[keep]\nprotocols = [256]\n", "keep.protocols"},
         Mistake{"L4Port", std::string(port) + "[keep]\nl4_ports = [\"tcp/65536\"]\n", "keep.l4_ports"},
         Mistake{"L4PortKind", std::string(port) + "[keep]\nl4_ports = [\"sctp/1\"]\n", "keep.l4_ports"},
+        Mistake{"FirewallMode", std::string(port) + "[firewall]\nmode = \"off\"\n",
+                "\"bypass\", \"respect\""},
+        Mistake{"FirewallPort", std::string(port) + "[firewall]\nmode = \"bypass\"\nports = [\"eth7\"]\n",
+                "firewall.ports: eth7 is no [[port]]"},
+        Mistake{"FirewallFamily",
+                std::string(port) + "[firewall]\nmode = \"bypass\"\nfamilies = [\"inet\"]\n",
+                "\"ipv4\", \"ipv6\""},
+        Mistake{"FirewallPortsOfNoBypass", std::string(port) + "[firewall]\nports = [\"eth0\"]\n",
+                "mode = \"bypass\""},
+        Mistake{"IgnoredWithoutFamily", std::string(port) + "[firewall]\nignore = [\"accounting\"]\n",
+                "as \"inet accounting\""},
+        Mistake{"IgnoredOfAFamilyWithoutTransit", std::string(port) + "[firewall]\nignore = [\"bridge b\"]\n",
+                "as \"inet accounting\""},
+        Mistake{"IgnoredChain", std::string(port) + "[firewall]\nignore = [\"inet a forward\"]\n",
+                "as \"inet accounting\""},
         Mistake{"AuditMoreThanACore", std::string(port) + "[audit]\ncpu_percent = 101\n", "from 0 to 100"},
         Mistake{"AuditNoNumber", std::string(port) + "[audit]\ncpu_percent = \"1\"\n", "must be a number"},
         Mistake{"HeartbeatTooShort", std::string(port) + "[steering]\nheartbeat_timeout_ms = 10\n",
@@ -150,6 +180,28 @@ TEST(Config, MissingFileSaysWhy) {
     const auto c = load_config("/nonexistent/millrace.toml");
     ASSERT_FALSE(c);
     EXPECT_NE(c.error().text().find("No such file"), std::string::npos) << c.error().text();
+}
+
+TEST(ConfigChanges, AreNamedAsInTheFile) {
+    const auto config = [](const std::string& text) { return *parse_config(text, "f"); };
+    const std::string two = "[[port]]\nname = 'a'\n[[port]]\nname = 'b'\n";
+    const auto changed = [&](const std::string& before, const std::string& after) {
+        return changes(config(before), config(after));
+    };
+    using testing::ElementsAre;
+    EXPECT_THAT(changed(two, two + "# a remark\n[punt]\nrate = 20000\n"), ElementsAre());
+    EXPECT_THAT(changed(two, "[[port]]\nname = 'a'\nzero_copy = true\n[[port]]\nname = 'c'\n"),
+                ElementsAre("port a", "port b (gone)", "port c (new)"));
+    EXPECT_THAT(changed(two, "[[port]]\nname = 'b'\n[[port]]\nname = 'a'\n"),
+                ElementsAre("order of the ports"));
+    for (const char* section :
+         {"[workers]\ncores = [1]", "[sizes]\ngroups = 99", "[punt]\nrate = 999", "[keep]\nprotocols = [50]",
+          "[firewall]\nignore = ['inet a']", "[sync]\nreceive_buffer = 9999",
+          "[steering]\nheartbeat_timeout_ms = 99", "[audit]\ncpu_percent = 2", "[control]\nsocket = '/s'",
+          "[log]\nlevel = 'warn'"}) {
+        const std::string text = section;
+        EXPECT_THAT(changed(two, two + text + "\n"), ElementsAre(text.substr(0, text.find('\n'))));
+    }
 }
 
 }  // namespace

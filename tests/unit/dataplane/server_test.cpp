@@ -53,6 +53,10 @@ class ServerTest : public testing::Test {
             }
             return std::make_unique<Numbers>(std::stoi(count->second));
         });
+        server->add_action("count", [this](const ShowArguments&) -> Result<std::unique_ptr<RowSource>> {
+            ++acted;
+            return std::make_unique<Numbers>(1);
+        });
         // Also what ends the loop: stop() is not for other threads.
         timer = *loop->every(1000, [this] {
             if (stop) {
@@ -81,9 +85,22 @@ class ServerTest : public testing::Test {
     std::unique_ptr<dataplane::EventLoop> loop;
     std::unique_ptr<dataplane::Server> server;
     dataplane::EventLoop::Handle timer;
+    std::atomic<int> acted{0};
     std::atomic<bool> stop{false};
     std::thread thread;
 };
+
+TEST_F(ServerTest, WhatIsDoneIsNoShowAndWhatIsShownIsNotDone) {
+    auto client = cli::Client::connect(path);
+    ASSERT_TRUE(client);
+    int rows = 0;
+    const auto row = [&](std::string_view) { ++rows; };
+    EXPECT_TRUE(client->act("count", {}, row));
+    EXPECT_EQ(rows, 1);
+    EXPECT_EQ(client->show("count", {}, row).error().text(), "nothing is called 'count'");
+    EXPECT_EQ(client->act("numbers", {}, row).error().text(), "nothing is called 'numbers'");
+    EXPECT_EQ(acted, 1);
+}
 
 TEST_F(ServerTest, RowsComeWholeAndInOrder) {
     auto client = connect();

@@ -249,5 +249,64 @@ TEST_F(LifetimesTest, MoreThanAreWatchedPunt) {
     EXPECT_EQ(kernel_.asked, asked + 16) << "a piece of work, not all at once";
 }
 
+// A dump goes from a multipath route's first path to its last one, over what is between them.
+TEST_F(LifetimesTest, ARouteThatADumpHidesIsFoundWhereTheKernelUsesIt) {
+    RouteMessage several = route("2001:db8::/32", {via("fe80::1", e0), via("fe80::2", e1)}, 1024);
+    RouteMessage advertised = route("2001:db8::/32", {via("fe80::9", e0)}, 1024);
+    advertised.exclusive = several.exclusive = false;
+    advertised.protocol = RTPROT_RA;
+    const auto dumped = [&] {
+        mirror_.begin_resync();
+        mirror_.apply(link(e0, "e0"));
+        mirror_.apply(link(e1, "e1"));
+        mirror_.apply(neighbour(e0, "fe80::1", 1));
+        mirror_.apply(neighbour(e1, "fe80::2", 2));
+        mirror_.apply(several);
+        tick();
+        EXPECT_EQ(kernel_.asked, 0) << "not while the dump goes on";
+        mirror_.end_resync();
+        mirror_.end_replay();
+        mirror_.commit();
+    };
+    kernel_.route = advertised;
+    dumped();
+    tick(20);
+    EXPECT_EQ(kernel_.asked, 1);
+    EXPECT_EQ(sink_.outcome("2001:db8::/32"), "punt_unsupported");
+    // The next dump hides it as well.
+    kernel_.asked = 0;
+    dumped();
+    EXPECT_EQ(sink_.outcome("2001:db8::/32"), "punt_unsupported");
+    mirror_.apply(removed(advertised));
+    mirror_.commit();
+    EXPECT_NE(sink_.outcome("2001:db8::/32"), "punt_unsupported");
+}
+
+TEST_F(LifetimesTest, AMultipathRouteThatHidesNoneIsAskedAboutOnce) {
+    RouteMessage several = route("2001:db8::/32", {via("fe80::1", e0), via("fe80::2", e1)}, 1024);
+    RouteMessage path = route("2001:db8::/32", {via("fe80::3", e0)}, 1024);
+    RouteMessage other = route("2001:db8::/32", {on(e0)}, 512);
+    // Itself; a path that joins it, whose message is on its way; one of another metric.
+    for (const RouteMessage& answer : {several, path, other}) {
+        kernel_.route = answer;
+        kernel_.asked = 0;
+        mirror_.apply(removed(several));
+        mirror_.begin_resync();
+        mirror_.apply(link(e0, "e0"));
+        mirror_.apply(link(e1, "e1"));
+        mirror_.apply(neighbour(e0, "fe80::1", 1));
+        mirror_.apply(neighbour(e1, "fe80::2", 2));
+        mirror_.apply(several);
+        mirror_.end_resync();
+        mirror_.end_replay();
+        mirror_.commit();
+        const std::string forwards = sink_.outcome("2001:db8::/32");
+        EXPECT_EQ(forwards.substr(0, 7), "forward");
+        pass(1000);
+        EXPECT_EQ(sink_.outcome("2001:db8::/32"), forwards);
+        EXPECT_EQ(kernel_.asked, 1);
+    }
+}
+
 }  // namespace
 }  // namespace millrace::sync::test

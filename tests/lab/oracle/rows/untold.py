@@ -144,6 +144,15 @@ def advertisements(lab, v):
                         send(advert("p2", 1, 60, 1))
                     lab.exchange([("p0", frame) for frame in way.flows(4).values()])
                 send(*everything)
+            # Between the paths of a multipath route no dump tells it: a daemon that starts then has to ask.
+            first, second = (f"{way.prefix} {via(hop, v)}" for hop in (B, C))
+            with lab.twins.changed(f"route append {first}", undo=[f"route del {first}"]):
+                send(advert("p2", 1, 60, 1))
+                with lab.twins.changed(f"route append {second}", undo=[f"route del {second}"]):
+                    expect(lab.twins.router.stop() == 0, lab.twins.router.log_tail())
+                    lab.twins.router.start()
+                    follows(lab, way, leaves("p2", 1))
+            send(*everything)
             # Its lifetime is shortened by the next one.
             send(advert("p1", 1, 0xffffffff))
             follows(lab, way, lambda out, frame: leaves("p1", 1)(out, frame) and out.moved.get("forwarded") == 1)

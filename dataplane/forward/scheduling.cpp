@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/forward/scheduling.hpp"
+
+#include <fmt/core.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+namespace millrace::dataplane {
+
+namespace {
+constexpr int lowest_priority =
+    1;  // above all ordinary tasks, below the kernel's threads for interrupts (50)
+constexpr int best_nice = -20;
+}  // namespace
+
+SchedulingFacts scheduling_facts(const WorkerConfig& config) {
+    SchedulingFacts facts;
+    long runtime = -1;
+    long period = 0;
+    std::ifstream("/proc/sys/kernel/sched_rt_runtime_us") >> runtime;
+    std::ifstream("/proc/sys/kernel/sched_rt_period_us") >> period;
+    facts.throttled = runtime >= 0 && runtime < period;
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    sched_getaffinity(getpid(), sizeof(allowed), &allowed);
+    for (const uint16_t core : config.cores) {
+        CPU_CLR(core, &allowed);
+    }
+    // The main thread may already stay off the workers' cores; that it can is what counts.
+    facts.other_cores = CPU_COUNT(&allowed) > 0;
+    return facts;
+}
+
+SchedulingChoice choose_scheduling(const WorkerConfig& config, const SchedulingFacts& facts) {
+    const bool wants_realtime =
+        config.scheduling == Scheduling::realtime || config.scheduling == Scheduling::automatic;
+    if (!wants_realtime) {
+        return {.scheduling = config.scheduling};
+    }
+    if (!facts.throttled) {
+        return {
+            .scheduling = Scheduling::nice,
+            .why = "real-time tasks are not throttled (sched_rt_runtime_us), and could take a core for ever"};
+    }
+    if (!facts.other_cores) {
+        return {.scheduling = Scheduling::nice,
+                .why = "there is no core beside the workers' for the control thread"};
+    }
+    if (config.scheduling == Scheduling::automatic && config.idle == IdlePolicy::spin) {
+        return {.scheduling = Scheduling::nice, .why = "workers that spin would never let their cores go"};
+    }
+    return {.scheduling = Scheduling::realtime};
+}
+
+std::string schedule_this_thread(Scheduling scheduling) {
+    std::string refused;
+    if (scheduling == Scheduling::realtime) {
+        const sched_param param{.sched_priority = lowest_priority};
+        if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) == 0) {
+            return fmt::format("real-time (SCHED_RR {})", lowest_priority);
+        }
+        refused = fmt::format(", the real-time class being refused ({})", std::strerror(errno));
+        scheduling = Scheduling::nice;
+    }
+    if (scheduling == Scheduling::nice) {
+        if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), best_nice) == 0) {
+            return fmt::format("nice {}{}", best_nice, refused);
+        }
+        refused += fmt::format(", nice {} being refused ({})", best_nice, std::strerror(errno));
+    }
+    return "ordinary" + refused;
+}
+
+}  // namespace millrace::dataplane

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Busy loops of an unprivileged user on the worker's core: they take nothing from the fast path."""
+
+import os
+import subprocess
+import sys
+
+from lab.cases import Cases, Skip, Stolen, build_dir, expect
+from lab.star import StarLab, host_address
+from lab.traffic import Blast
+
+WORKER_CORE = 1  # as Router.write_config() has it
+PPS = 10000      # of each family
+SECONDS = 4
+
+
+class BusyLoops:
+    """Of nobody, on the worker's core, while the `with` lasts."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __enter__(self):
+        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "taskset", "-c", str(WORKER_CORE), "sh", "-c",
+                "while :; do :; done"]
+        self.loops = [subprocess.Popen(argv, start_new_session=True) for _ in range(self.count)]
+
+    def __exit__(self, *_):
+        for loop in self.loops:
+            loop.kill()
+        for loop in self.loops:
+            loop.wait()
+
+
+def traffic(lab):
+    """Lost and sent of both families at once."""
+    runs = []
+    everywhere = os.sched_getaffinity(0)
+    # Sender and counter are kept off that core: what they would lose there is not the router's.
+    os.sched_setaffinity(0, everywhere - {WORKER_CORE})
+    try:
+        for version in (4, 6):
+            runs.append(Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns["b"], host_address("b", version), PPS,
+                              SECONDS, port=9000 + version).start())
+        results = [run.finish() for run in runs]
+    finally:
+        os.sched_setaffinity(0, everywhere)
+        for run in runs:
+            run.stop()
+    return sum(r["lost"] for r in results), sum(r["sent"] for r in results)
+
+
+def real_time(lab):
+    """Is a thread of the daemon of a real-time class (man 5 proc_pid_stat: policy, field 41)?"""
+    tasks = f"/proc/{lab.router.process.pid}/task"
+    policies = []
+    for task in os.listdir(tasks):
+        with open(f"{tasks}/{task}/stat", encoding="ascii", errors="replace") as stat:
+            policies.append(int(stat.read().rsplit(")", 1)[1].split()[38]))
+    return any(p in (os.SCHED_FIFO, os.SCHED_RR) for p in policies)
+
+
+def starved(cases, lab, count):
+    stolen = Stolen()
+    with cases.case(f"{count} busy loops on the worker's core: nothing is lost", stolen):
+        if not real_time(lab):
+            raise Skip(f"the kernel gives the worker no real-time class here: {lab.router.log_tail(20)}")
+        lab.router.stop()
+        with BusyLoops(count):
+            twin_lost, twin_sent = traffic(lab)
+        lab.router.start()
+        lab.resolve("a", "b")
+        before = lab.router.settled_counters()["forwarded"]
+        with BusyLoops(count):
+            lost, sent = traffic(lab)
+        forwarded = lab.router.settled_counters()["forwarded"] - before
+        print(f"    {lost} of {sent} lost, {forwarded} on the fast path; with the kernel alone {twin_lost} of {twin_sent}")
+        expect(lost <= twin_lost + sent // 1000, f"{lost} of {sent} lost; with the kernel alone {twin_lost}")
+        expect(forwarded >= 0.98 * sent, f"{forwarded} of {sent} took the fast path")
+
+
+def main():
+    cases = Cases("netns.starved")
+    if os.cpu_count() < 2:
+        with cases.case("busy loops on the worker's core"):
+            raise Skip("there is one core only")
+        return cases.finish()
+    with StarLab(build_dir()) as lab:
+        lab.start().start_router()
+        lab.resolve("a", "b")
+        for count in (8, 30):
+            starved(cases, lab, count)
+    return cases.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
