@@ -2,8 +2,9 @@
 /*
  * Would a hook of the kernel see the packet in transit: netfilter's at PRE_ROUTING, FORWARD and POST_ROUTING,
  * the port's own at ingress, a tc program there? The lists are the kernel's, read for each packet, so that
- * what appears in them is obeyed by the next one; the daemon only says what is harmless, and of nftables
- * chains that for one generation of the ruleset.
+ * what appears in them is obeyed by the next one; the daemon only says what is harmless, and that for one
+ * generation of the ruleset. So whatever changes there is the kernel's until the daemon has looked: also a
+ * chain at the egress of a device that nobody knows here.
  */
 #ifndef MILLRACE_FIREWALL_BPF_H
 #define MILLRACE_FIREWALL_BPF_H
@@ -120,8 +121,12 @@ static __always_inline bool firewall_sees(struct xdp_md* ctx, bool is_ipv4) {
     /* Before the lists: what is added to them has raised it, or is not in force yet. */
     if (bpf_core_field_exists(net->nft.base_seq))
         generation = MILLRACE_GET(net, nft.base_seq);
-    else
+    else if (bpf_core_field_exists(net->nft.gencursor))
         generation = MILLRACE_GET(net, nft.gencursor);
+    else
+        generation = 0;
+    if (generation != f->generation)
+        return true;
     if (is_ipv4) {
         prerouting = (__u64)MILLRACE_GET(net, nf.hooks_ipv4[0]);
         forward = (__u64)MILLRACE_GET(net, nf.hooks_ipv4[2]);
@@ -133,8 +138,6 @@ static __always_inline bool firewall_sees(struct xdp_md* ctx, bool is_ipv4) {
     }
     ingress = bpf_core_field_exists(dev->nf_hooks_ingress) ? (__u64)MILLRACE_GET(dev, nf_hooks_ingress) : 0;
     tc = bpf_core_field_exists(dev->tcx_ingress) ? MILLRACE_GET(dev, tcx_ingress) : NULL;
-    if (generation != f->generation)
-        flags = 0;
     if (ingress && !may_pass_list(ingress, f, flags & MILLRACE_MAY_PASS_NETDEV))
         return true;
     if (tc && !may_pass_tc(tc))

@@ -74,6 +74,8 @@ TEST_F(Firewall, RulesBeforeRoutingAreKeptAndThoseOfTheRouterItselfAreNot) {
         nft("delete table ip t; add table ip6 t;"
             "add chain ip6 t c { type filter hook postrouting priority mangle; };"
             "add rule ip6 t c meta mark set 1"));
+    both(kept, kept);
+    judge_firewall();
     both(fast, kept);
     ASSERT_TRUE(
         nft("delete table ip6 t; add table inet t;"
@@ -81,14 +83,14 @@ TEST_F(Firewall, RulesBeforeRoutingAreKeptAndThoseOfTheRouterItselfAreNot) {
             "add chain inet t o { type filter hook output priority 0; policy drop; };"
             "add chain inet t r { type route hook output priority 0; };"
             "add rule inet t i udp dport 53 accept; add rule inet t o counter"));
-    both(fast, fast);
+    both(kept, kept);
     judge_firewall();
     both(fast, fast);
 }
 
 TEST_F(Firewall, AddressTranslationIsKeptEvenWithoutRules) {
     ASSERT_TRUE(nft("add table ip t; add chain ip t c { type nat hook postrouting priority srcnat; }"));
-    both(kept, fast);
+    both(kept, kept);
     judge_firewall();
     both(kept, fast);
     EXPECT_THAT(listed(), testing::Contains("4 postrouting: address translation"));
@@ -105,6 +107,8 @@ TEST_F(Firewall, ADormantTableIsNotThereUntilItWakes) {
     judge_firewall();
     both(kept, kept);
     ASSERT_TRUE(nft("add table inet t { flags dormant; }"));
+    both(kept, kept);
+    judge_firewall();
     both(fast, fast);
 }
 
@@ -216,6 +220,8 @@ TEST_F(Firewall, AChainAtIngressHoldsForItsDevice) {
                 family, name, device);
         };
         ASSERT_TRUE(nft(chain("d0", "other")));
+        both(kept, kept);
+        judge_firewall();
         both(fast, fast);
         ASSERT_TRUE(nft(chain("lo", "own")));
         both(kept, kept);
@@ -237,7 +243,7 @@ TEST_F(Firewall, MoreChainsThanAreLookedAtAreKept) {
         both(fast, fast);
         commands += fmt::format("; add chain ip t c{} {{ type filter hook forward priority {}; }}", i, i);
         ASSERT_TRUE(nft(commands));
-        both(kept, fast);
+        both(kept, kept);
     }
     judge_firewall();
     both(kept, fast);

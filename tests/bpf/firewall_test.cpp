@@ -26,6 +26,17 @@ TEST_F(Firewall, AnEmptyChainIsKeptUntilItIsJudgedAndTheNextRuleAtOnce) {
     EXPECT_EQ(listed()[0], "4 forward: table inet t, chain c: 1 rule");
 }
 
+// Nobody knows here which device a packet will leave over: a chain at its egress may be what is new.
+TEST_F(Firewall, WhateverChangesInTheRulesetIsKeptUntilItIsJudged) {
+    for (const char* change :
+         {"add table inet t", "add chain inet t c", "add chain netdev t e", "delete table inet t"}) {
+        ASSERT_TRUE(nft(std::string("add table netdev t; ") + change));
+        both(kept, kept);
+        judge_firewall();
+        both(fast, fast);
+    }
+}
+
 TEST_F(Firewall, APolicyOfDropIsKept) {
     ASSERT_TRUE(
         nft("add table ip t; add chain ip t c { type filter hook forward priority 0; policy drop; }"));
