@@ -95,9 +95,8 @@ Error Self::exec_again() const {
     // All that wrote to the environment or read it has ended.
     setenv(variable, restarts_.text().c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
     // No name of a netdev has a slash.
-    setenv(drained_variable,
-           fmt::format("{}", fmt::join(drained_, "/")).c_str(),  // NOLINT(concurrency-mt-unsafe)
-           1);
+    const std::string drained = fmt::format("{}", fmt::join(drained_, "/"));
+    setenv(drained_variable, drained.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
     sched_setaffinity(0, sizeof(cpus_), &cpus_);
     // DPDK's driver and libraries leak descriptors, AF_XDP sockets among them.
     if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0) {

@@ -221,10 +221,10 @@ uint16_t Forwarder::transmit(uint16_t port, rte_mbuf** frames, uint16_t count) {
 }
 
 void Forwarder::tend_transmit() {
-    for (uint16_t port = 0; port < egress_.size(); ++port) {
+    for (size_t port = 0; port < egress_.size(); ++port) {
         if (egress_[port].rounds > 0 && tx_[port].open) {
             --egress_[port].rounds;
-            transmit(port, nullptr, 0);
+            transmit(static_cast<uint16_t>(port), nullptr, 0);
         }
     }
 }

@@ -8,8 +8,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fstream>
+#include <system_error>
 
 namespace millrace::dataplane {
 
@@ -65,14 +65,16 @@ std::string schedule_this_thread(Scheduling scheduling) {
         if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) == 0) {
             return fmt::format("real-time (SCHED_RR {})", lowest_priority);
         }
-        refused = fmt::format(", the real-time class being refused ({})", std::strerror(errno));
+        refused =
+            fmt::format(", the real-time class being refused ({})", std::generic_category().message(errno));
         scheduling = Scheduling::nice;
     }
     if (scheduling == Scheduling::nice) {
         if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), best_nice) == 0) {
             return fmt::format("nice {}{}", best_nice, refused);
         }
-        refused += fmt::format(", nice {} being refused ({})", best_nice, std::strerror(errno));
+        refused +=
+            fmt::format(", nice {} being refused ({})", best_nice, std::generic_category().message(errno));
     }
     return "ordinary" + refused;
 }

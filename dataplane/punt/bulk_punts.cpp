@@ -97,19 +97,15 @@ void BulkPunts::keep(uint64_t now_ms, PortId port, const Seen& seen, const Forwa
 
 bool BulkPunts::look(uint64_t now_ms, std::span<const Seen> seen, const Forwards& forwards) {
     const std::vector<Keep> before = keeps();
-    for (auto at = blocks_.begin(); at != blocks_.end();) {
-        auto& [key, block] = *at;
-        const PortId port = key.port;
+    std::erase_if(blocks_, [&](const auto& entry) {
+        const PortId port = entry.first.port;
+        const Block& block = entry.second;
         // Nothing that was punted because of its route is punted any more.
-        if (!block.sample.empty() && std::all_of(block.sample.begin(), block.sample.end(),
-                                                 [&](const IpAddress& a) { return forwards(port, a); })) {
-            at = blocks_.erase(at);
-        } else if (now_ms >= block.until_ms + again_ms) {
-            at = blocks_.erase(at);
-        } else {
-            ++at;
-        }
-    }
+        const bool again =
+            !block.sample.empty() && std::all_of(block.sample.begin(), block.sample.end(),
+                                                 [&](const IpAddress& a) { return forwards(port, a); });
+        return again || now_ms >= block.until_ms + again_ms;
+    });
     const uint64_t passed_ms = now_ms - last_ms_;
     if (last_ms_ != 0 && passed_ms != 0) {
         for (size_t p = 0; p < seen.size(); ++p) {

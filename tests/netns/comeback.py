@@ -14,7 +14,7 @@ import time
 from lab import port_moves
 from lab.cases import Cases, build_dir, expect
 from lab.netns import wait_until
-from lab.ports import PPS, blast, exact, on_fast_path, punts, row, served
+from lab.ports import PPS, blast, exact, on_fast_path, punts, served, told
 from lab.star import StarLab, edge_address, host_address
 from lab.traffic import ping
 
@@ -195,7 +195,7 @@ def restarts(cases, lab):
     with cases.case("after three restarts in a minute the next one waits, and show ports goes on saying why"):
         begin = time.monotonic()
         start_again(lab, wait=False)
-        wait_until(lambda: "attached anew" in (row(lab)["reason"] or ""), "show ports says so", BACK)
+        wait_until(lambda: "attached anew" in (told(lab).get("reason") or ""), "show ports says so", BACK)
         expect(ping(lab.netns["a"], host_address("c"), 3)["received"] == 3, "no answer from c")
         wait_until(lambda: served(lab), "c0 is served", 5)
         expect(time.monotonic() - begin > 0.9, "it did not wait")
