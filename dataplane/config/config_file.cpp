@@ -289,7 +289,8 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
 
 Result<Config> load_config(const std::string& path) {
     errno = 0;
-    if (std::filesystem::is_directory(path)) {
+    std::error_code ignored;  // what can't be looked at can't be opened
+    if (std::filesystem::is_directory(path, ignored)) {
         return fail(fmt::format("configuration file {} can't be read", path), EISDIR);
     }
     std::ifstream file(path);

@@ -27,21 +27,16 @@ PortStates::PortStates(const OpenPorts& open, Steering& steering, Tables& tables
         const std::string& name = ports_[p].name();
         states_.push_back(
             {.name = name, .not_open = without_port(open.problems[p], name), .refused = open.refused[p]});
-        bind(p);
+        // A closed port has no ifindex: no interface is bound to it.
+        tables_.bind(port_id(p), ports_[p].ifindex());
         update(p);
     }
-}
-
-// A closed port has no ifindex: no interface is bound to it.
-void PortStates::bind(size_t port) {
-    const bool none = states_[port].dead || states_[port].drained;
-    tables_.bind(port_id(port), none ? Ifindex{} : ports_[port].ifindex());
 }
 
 void PortStates::set_drained(PortId port, bool drained) {
     states_[raw(port)].drained = drained;
     update(raw(port));
-    bind(raw(port));
+    tables_.set_drained(port, drained);
 }
 
 void PortStates::set_drained(const std::vector<std::string>& names) {
@@ -79,7 +74,7 @@ void PortStates::probe() {
             states_[p].dead = true;
             // Steering first: what is redirected to a dead socket is lost.
             update(p);
-            bind(p);
+            tables_.bind(port_id(p), Ifindex{});
         }
     }
 }

@@ -51,7 +51,6 @@ class PortStates {
         std::string logged{};
     };
     void update(size_t port);
-    void bind(size_t port);
     [[nodiscard]] static std::string lasting_problem(const State& state);
 
     const std::vector<AfXdpPort>& ports_;

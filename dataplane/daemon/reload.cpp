@@ -74,7 +74,7 @@ bool Reload::good(uint64_t now_ms) {
     if (now_ms < next_ms_) {
         return false;
     }
-    const auto config = load_config(path_);
+    const auto config = usable_config(path_, cpus_);
     if (config) {
         return true;
     }

@@ -45,6 +45,19 @@ std::optional<PortId> Tables::port_of(const Interface& interface) const {
 
 void Tables::bind(PortId port, Ifindex ifindex) {
     bound_[port] = ifindex;
+    publish_all_over(port);
+}
+
+void Tables::set_drained(PortId port, bool drained) {
+    if (drained) {
+        drained_.insert(port);
+    } else {
+        drained_.erase(port);
+    }
+    publish_all_over(port);
+}
+
+void Tables::publish_all_over(PortId port) {
     for (const auto& [index, interface] : interfaces_) {
         if (const auto of = ports_.find(interface.port); of != ports_.end() && of->second == port) {
             publish_all(index);
@@ -127,7 +140,7 @@ void Tables::publish(AdjacencyId id, const AdjacencyState& state) {
     } else if (state.reason == Reason::forwarded) {
         const Interface& interface = found->second;
         const auto port = port_of(interface);
-        if (!port) {
+        if (!port || drained_.contains(*port)) {
             value.reason = Reason::punt_unmanaged;
         } else if (!interface.usable) {
             value.reason = Reason::punt_link_down;

@@ -31,6 +31,8 @@ class Tables final : public ForwardingSink {
     // a rename or when the netdev was made anew, is not the port: routes over it punt. Without a call, any
     // is; Ifindex 0: none is.
     void bind(PortId port, Ifindex ifindex);
+    // What leads over the port punts; all else that is known of it stays and is followed.
+    void set_drained(PortId port, bool drained);
 
     // What main wants to hear of as well; called on the control thread, after the tables have changed.
     struct Observers {
@@ -114,6 +116,7 @@ class Tables final : public ForwardingSink {
     [[nodiscard]] Ways ways_of(const GroupState& state) const;
     [[nodiscard]] uint64_t ways_over(Ifindex ifindex) const;
     void publish_all(Ifindex ifindex);
+    void publish_all_over(PortId port);
     // The port that carries an interface's frames; nullopt when there is none.
     [[nodiscard]] std::optional<PortId> port_of(const Interface& interface) const;
     void count_roomless(Fib& fib, const Prefix& prefix, bool roomless);
@@ -131,6 +134,7 @@ class Tables final : public ForwardingSink {
     std::vector<ReversePath> reverse_path_;  // by PortId; read by workers
     std::map<std::string, PortId, std::less<>> ports_;
     std::map<PortId, Ifindex> bound_;
+    std::set<PortId> drained_;
     std::map<Ifindex, Interface> interfaces_;
     std::unordered_map<AdjacencyId, AdjacencyState> states_;
     std::map<Ifindex, std::set<AdjacencyId>> users_;  // adjacencies over an interface

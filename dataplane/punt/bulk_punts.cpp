@@ -10,6 +10,7 @@ namespace millrace::dataplane {
 namespace {
 
 constexpr size_t sample_size = 8;
+constexpr unsigned looks_to_believe = 3;
 
 // From narrow to wide.
 std::array<unsigned, 4> lengths(Family family) {
@@ -51,6 +52,7 @@ void BulkPunts::keep(uint64_t now_ms, PortId port, const Seen& seen, const Forwa
                      uint64_t passed_ms) {
     const uint64_t rate = seen.punts.packets * 1000 / passed_ms;
     if (rate < (seen.dropped == 0 ? bulk : bulk / 10)) {
+        std::erase_if(forwarding_, [&](const auto& entry) { return entry.first.port == port; });
         return;
     }
     for (const Family family : {Family::ipv4, Family::ipv6}) {
@@ -80,17 +82,23 @@ void BulkPunts::keep(uint64_t now_ms, PortId port, const Seen& seen, const Forwa
                 })) {
                 continue;
             }
+            std::vector<IpAddress> sample;
+            for (const IpAddress& address : of_family) {
+                if (sample.size() < sample_size && block.contains(address) && !forwards(port, address)) {
+                    sample.push_back(address);
+                }
+            }
+            // What was punted before its route came back is over in a moment.
+            if (sample.empty() && ++forwarding_[{port, block}] < looks_to_believe) {
+                continue;
+            }
             Block& of = blocks_[{port, block}];
             const bool again = of.until_ms != 0 && now_ms - of.until_ms <= again_ms;
             of.hold_ms = again ? std::min(of.hold_ms * 2, longest_hold_ms) : first_hold_ms;
             of.until_ms = now_ms + of.hold_ms;
             of.rate = rate;
-            of.sample.clear();
-            for (const IpAddress& a : of_family) {
-                if (of.sample.size() < sample_size && block.contains(a) && !forwards(port, a)) {
-                    of.sample.push_back(a);
-                }
-            }
+            of.sample = std::move(sample);
+            forwarding_.erase({port, block});
         }
     }
 }

@@ -56,6 +56,7 @@ class BulkPunts {
 
     std::vector<std::string> names_;
     std::map<Key, Block> blocks_;
+    std::map<Key, unsigned> forwarding_;  // looks that found bulk though the routes forward
     uint64_t last_ms_ = 0;
 };
 

@@ -8,7 +8,7 @@ import sys
 
 from lab.cases import Cases, Stolen, build_dir, expect
 from lab.netns import CommandError, wait_until
-from lab.star import StarLab, host_address
+from lab.star import StarLab, edge_address, host_address
 from lab.traffic import Blast, ping
 
 PPS = 20_000
@@ -26,10 +26,10 @@ def traffic(lab, version, seconds):
     expect(result["lost"] == 0 and result["sent"] > PPS, f"{result['lost']} of {result['sent']} packets lost")
 
 
-def forwarded(lab):
+def forwarded(lab, sender="a"):
     """How many packets of three pings the worker forwards: six on the fast path, none while the kernel has it."""
     before = lab.router.settled_counters()["forwarded"]
-    p = ping(lab.netns["a"], host_address("b"), 3)
+    p = ping(lab.netns[sender], host_address("b"), 3)
     expect(p["received"] == 3, f"{p['received']} of 3 pings came back")
     return lab.router.settled_counters()["forwarded"] - before
 
@@ -98,9 +98,25 @@ def reload_again(cases, lab):
             # Another life: a new one counts from zero.
             wait_until(lambda: 0 < forwarded_so_far(lab) < before, "it serves again", 10)
         expect(states(lab)["c0"][1].startswith("drained"), f"c0: {states(lab)['c0']}")
+        expect(forwarded(lab, "c") == 0, "the worker forwards what comes from c")
         lab.router.cli("undrain", "c0")
-        lab.resolve("a", "b")
+        lab.resolve("a", "b", "c")
         wait_until(lambda: forwarded(lab) == 6, "the fast path forwards", 5)
+        wait_until(lambda: forwarded(lab, "c") == 6, "the fast path forwards what comes from c", 5)
+    with cases.case("what happens to a drained port counts when it is undrained"):
+        lab.router.cli("drain", "c0")
+        lab.edge.ip("link", "set", "c0", "down")
+        wait_until(lambda: not [row for row in lab.router.show("ports") if row["port"] == "c0" and row["usable"]],
+                   "millrace knows that it is down", 5)
+        lab.router.cli("undrain", "c0")
+        lab.router.cli("drain", "c0")
+        lab.edge.ip("link", "set", "c0", "up")
+        lab.edge.ip("-6", "addr", "replace", f"{edge_address('c', 6)}/64", "dev", "c0", "nodad")
+        wait_until(lambda: [row for row in lab.router.show("ports") if row["port"] == "c0" and row["usable"]],
+                   "millrace knows that it is up", 5)
+        lab.router.cli("undrain", "c0")
+        lab.resolve("c")
+        wait_until(lambda: forwarded(lab, "c") == 6, "the fast path forwards what comes from c", 5)
 
 
 def forwarded_so_far(lab):
@@ -123,7 +139,7 @@ def mistakes(cases, lab):
             lab.router.config_path.write_text(text)
             refused(lab.router.cli("reload", check=False), *words)
             lab.router.signal(signal.SIGHUP)
-            wait_until(lambda: words[0] in lab.router.log_tail(1), "the log says so", 2)
+            wait_until(lambda: words[0] in lab.router.log_tail(5), "the log says so", 2)
         lab.router.config_path.write_text(good)
         expect(forwarded(lab) == 6, "the fast path does not forward")
     with cases.case("a port that is none: one line that names it"):

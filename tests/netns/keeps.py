@@ -201,6 +201,8 @@ def queues(cases, bench):
                         bench.lost(target(1, v)[1], punt=punt)
             finally:
                 tc(bench, "qdisc", "del", "dev", port, "clsact")
+            # The firewall's watch sees programs at egress, too, and has no notification of them.
+            wait_until(lambda: not bench.rows("netfilter"), "nothing is kept by a hook", 2)
             for v in (V4, V6):
                 bench.fast(target(1, v)[1])
     with cases.case("a filter of the old ingress qdisc"):

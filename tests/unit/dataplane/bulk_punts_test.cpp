@@ -159,6 +159,10 @@ TEST_F(BulkPuntsTest, EndsWhenTheRouteForwards) {
 // Too long for the egress, for instance.
 TEST_F(BulkPuntsTest, WhatIsPuntedThoughTheRouteForwardsIsKeptForItsTime) {
     forwards_ = true;
+    EXPECT_FALSE(look(50'000));
+    EXPECT_FALSE(look(0)) << "what was punted before the route came back";
+    EXPECT_FALSE(look(50'000));
+    EXPECT_FALSE(look(50'000));
     EXPECT_TRUE(look(50'000));
     EXPECT_FALSE(look(0));
     EXPECT_THAT(kept(), ElementsAre("e0 10.1.2.0/24"));
