@@ -13,10 +13,8 @@
 #include "steering_bpf/hooks.h"
 
 #define KERNEL_TYPE __attribute__((preserve_access_index))
-#define HASH_SLOTS 256   /* NETDEV_HASHENTRIES */
-#define MOST_IN_SLOT 256 /* devices of one slot that are looked at */
-#define ACCEPT 1         /* NF_ACCEPT */
-#define IPV4 2           /* NFPROTO_* */
+#define ACCEPT 1 /* NF_ACCEPT */
+#define IPV4 2   /* NFPROTO_* */
 #define IPV6 10
 
 struct hlist_node {
@@ -107,6 +105,8 @@ struct nsproxy {
 struct task_struct {
     struct nsproxy* nsproxy;
 } KERNEL_TYPE;
+
+#include "steering_bpf/find_device.bpf.h"
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -218,22 +218,6 @@ static __always_inline void list_tc(struct bpf_mprog_entry* entry, __u32 hook, _
     out->count = n + 1;
 }
 
-static __always_inline struct net_device* find(const struct net* net, __u32 ifindex) {
-    struct hlist_head* slots = BPF_CORE_READ(net, dev_index_head);
-    struct hlist_node* node;
-
-    slots += ifindex % HASH_SLOTS;
-    node = BPF_CORE_READ(slots, first);
-    for (int i = 0; node && i < MOST_IN_SLOT; i++) {
-        struct net_device* dev = (void*)node - bpf_core_field_offset(struct net_device, index_hlist);
-
-        if ((__u32)BPF_CORE_READ(dev, ifindex) == ifindex)
-            return dev;
-        node = BPF_CORE_READ(node, next);
-    }
-    return NULL;
-}
-
 /* ifindex: the hooks of that device; 0 = those of IPv4 and IPv6. */
 SEC("raw_tp")
 int read_hooks(__u64* ifindex) {
@@ -257,7 +241,7 @@ int read_hooks(__u64* ifindex) {
         for (int h = 0; h < 5; h++)
             list(net, BPF_CORE_READ(net, nf.hooks_ipv6[h]), IPV6 << 8 | h, 0, out);
     } else {
-        dev = find(net, index);
+        dev = find_device(net, index);
         out->dev = (__u64)dev;
         if (!dev)
             out->no_device = 1;

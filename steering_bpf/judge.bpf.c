@@ -12,9 +12,7 @@
 #include "steering_bpf/judge.h"
 
 #define KERNEL_TYPE __attribute__((preserve_access_index))
-#define HASH_SLOTS 256   /* NETDEV_HASHENTRIES */
-#define MOST_IN_SLOT 256 /* devices of one slot that are looked at */
-#define PASSTHRU 1       /* MACVLAN_F_PASSTHRU */
+#define PASSTHRU 1 /* MACVLAN_F_PASSTHRU */
 
 struct hlist_node {
     struct hlist_node* next;
@@ -53,29 +51,14 @@ struct macvlan_dev {
     enum macvlan_mode mode;
 } KERNEL_TYPE;
 
+#include "steering_bpf/find_device.bpf.h"
+
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __type(key, __u32);
     __type(value, struct millrace_judged);
     __uint(max_entries, 1);
 } judged SEC(".maps");
-
-static __always_inline struct net_device* find(__u32 ifindex) {
-    const struct task_struct* task = (const void*)bpf_get_current_task();
-    struct hlist_head* slots = BPF_CORE_READ(task, nsproxy, net_ns, dev_index_head);
-    struct hlist_node* node;
-
-    slots += ifindex % HASH_SLOTS;
-    node = BPF_CORE_READ(slots, first);
-    for (int i = 0; node && i < MOST_IN_SLOT; i++) {
-        struct net_device* dev = (void*)node - bpf_core_field_offset(struct net_device, index_hlist);
-
-        if ((__u32)BPF_CORE_READ(dev, ifindex) == ifindex)
-            return dev;
-        node = BPF_CORE_READ(node, next);
-    }
-    return NULL;
-}
 
 static __always_inline bool same_mac(const unsigned char* a, const unsigned char* b) {
     unsigned char x[6] = {};
@@ -125,7 +108,8 @@ SEC("raw_tp")
 int judge(__u64* ifindex) {
     const __u32 zero = 0;
     struct millrace_judged* out = bpf_map_lookup_elem(&judged, &zero);
-    struct net_device* dev = find((__u32)ifindex[0]);
+    const struct task_struct* task = (const void*)bpf_get_current_task();
+    struct net_device* dev = find_device(BPF_CORE_READ(task, nsproxy, net_ns), (__u32)ifindex[0]);
     __u64 handler;
 
     if (!out)
