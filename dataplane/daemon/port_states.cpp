@@ -5,18 +5,14 @@
 
 #include <algorithm>
 
+#include "dataplane/daemon/port_text.hpp"
+
 namespace millrace::dataplane {
 
 namespace {
 
 PortId port_id(size_t i) {
     return PortId{static_cast<uint16_t>(i)};
-}
-
-// Errors name the port; rows and log lines do so by themselves.
-std::string without_port(const std::string& text, const std::string& port) {
-    const std::string prefix = "port " + port + ": ";
-    return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
 }
 
 }  // namespace

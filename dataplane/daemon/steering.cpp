@@ -10,6 +10,7 @@
 #include <string>
 
 #include "dataplane/daemon/keep_log.hpp"
+#include "dataplane/daemon/port_text.hpp"
 
 namespace millrace::dataplane {
 
@@ -22,11 +23,9 @@ size_t index_of(Family family) {
     return family == Family::ipv4 ? 0 : 1;
 }
 
-// An error of a port's maps, for a row that names the port.
+// An error of a port's maps, for a row that names the port; empty: none.
 std::string reason_of(const std::string& port, const Status& status) {
-    std::string text = status ? "" : status.error().text();
-    const std::string prefix = fmt::format("port {}: ", port);
-    return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
+    return status ? "" : without_port(status.error().text(), port);
 }
 
 }  // namespace
