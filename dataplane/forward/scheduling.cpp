@@ -21,11 +21,9 @@ constexpr int best_nice = -20;
 
 SchedulingFacts scheduling_facts(const WorkerConfig& config) {
     SchedulingFacts facts;
-    long runtime = -1;
-    long period = 0;
-    std::ifstream("/proc/sys/kernel/sched_rt_runtime_us") >> runtime;
-    std::ifstream("/proc/sys/kernel/sched_rt_period_us") >> period;
-    facts.throttled = runtime >= 0 && runtime < period;
+    facts.realtime_us = -1;
+    std::ifstream("/proc/sys/kernel/sched_rt_runtime_us") >> facts.realtime_us;
+    std::ifstream("/proc/sys/kernel/sched_rt_period_us") >> facts.period_us;
     cpu_set_t allowed;
     CPU_ZERO(&allowed);
     sched_getaffinity(getpid(), sizeof(allowed), &allowed);
@@ -43,10 +41,14 @@ SchedulingChoice choose_scheduling(const WorkerConfig& config, const SchedulingF
     if (!wants_realtime) {
         return {.scheduling = config.scheduling};
     }
-    if (!facts.throttled) {
+    if (facts.realtime_us < 0 || facts.realtime_us >= facts.period_us) {
         return {
             .scheduling = Scheduling::nice,
             .why = "real-time tasks are not throttled (sched_rt_runtime_us), and could take a core for ever"};
+    }
+    if (facts.realtime_us * 20 < facts.period_us * 19) {
+        return {.scheduling = Scheduling::nice,
+                .why = "real-time tasks have less than 95 % of a core (sched_rt_runtime_us)"};
     }
     if (!facts.other_cores) {
         return {.scheduling = Scheduling::nice,
@@ -58,12 +60,12 @@ SchedulingChoice choose_scheduling(const WorkerConfig& config, const SchedulingF
     return {.scheduling = Scheduling::realtime};
 }
 
-std::string schedule_this_thread(Scheduling scheduling) {
+InForce schedule_this_thread(Scheduling scheduling) {
     std::string refused;
     if (scheduling == Scheduling::realtime) {
         const sched_param param{.sched_priority = lowest_priority};
         if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) == 0) {
-            return fmt::format("real-time (SCHED_RR {})", lowest_priority);
+            return {scheduling, fmt::format("real-time (SCHED_RR {})", lowest_priority)};
         }
         refused =
             fmt::format(", the real-time class being refused ({})", std::generic_category().message(errno));
@@ -71,12 +73,12 @@ std::string schedule_this_thread(Scheduling scheduling) {
     }
     if (scheduling == Scheduling::nice) {
         if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), best_nice) == 0) {
-            return fmt::format("nice {}{}", best_nice, refused);
+            return {scheduling, fmt::format("nice {}{}", best_nice, refused)};
         }
         refused +=
             fmt::format(", nice {} being refused ({})", best_nice, std::generic_category().message(errno));
     }
-    return "ordinary" + refused;
+    return {Scheduling::normal, "ordinary" + refused};
 }
 
 }  // namespace millrace::dataplane

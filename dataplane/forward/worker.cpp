@@ -8,6 +8,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "dataplane/forward/scheduling.hpp"
@@ -44,7 +46,8 @@ uint64_t Worker::poll_queues() {
     return received;
 }
 
-void Worker::sleep() {
+uint64_t Worker::sleep() {
+    const uint64_t begin = rte_rdtsc();
     quiescence_.offline(index_);
     counters_.sleeps.add(1);
     const int most_ms = forwarder_.transmit_waits() ? static_cast<int>(Forwarder::tend_ms) : sleep_ms;
@@ -55,27 +58,34 @@ void Worker::sleep() {
         }
     }
     quiescence_.online(index_);
+    return rte_rdtsc() - begin;
 }
 
 void Worker::run() {
-    const std::string in_force = schedule_this_thread(scheduling_);
-    spdlog::info("worker {} runs on core {}, scheduling: {}", index_, sched_getcpu(), in_force);
+    const InForce in_force = schedule_this_thread(scheduling_);
+    spdlog::info("worker {} runs on core {}, scheduling: {}", index_, sched_getcpu(), in_force.text);
+    const bool realtime = in_force.scheduling == Scheduling::realtime;
     quiescence_.add_worker(index_);
     quiescence_.online(index_);
     uint64_t last_busy = rte_rdtsc();
     uint64_t last_tended = last_busy;
+    Breaks breaks(rte_get_tsc_hz() / 1000000, last_busy);
     while (!stop_.load(std::memory_order_relaxed)) {
         counters_.loops.add(1);
-        if (const uint64_t now = rte_rdtsc(); now - last_tended > tend_cycles_) {
+        const uint64_t now = rte_rdtsc();
+        if (now - last_tended > tend_cycles_) {
             forwarder_.tend_transmit();
             last_tended = now;
+        }
+        if (realtime && breaks.due(now)) {
+            std::this_thread::sleep_for(std::chrono::microseconds(Breaks::break_us));
         }
         if (poll_queues() > 0) {
             last_busy = 0;
         } else if (last_busy == 0) {
             last_busy = rte_rdtsc();  // idle from here
         } else if (may_sleep_ && rte_rdtsc() - last_busy > idle_cycles_) {
-            sleep();
+            breaks.slept(sleep());
             last_busy = 0;
         }
         quiescence_.quiescent(index_);

@@ -37,7 +37,7 @@ class Worker {
 
   private:
     [[nodiscard]] uint64_t poll_queues();
-    void sleep();
+    [[nodiscard]] uint64_t sleep();  // cycles
 
     unsigned index_;
     std::vector<RxQueue> rx_;
