@@ -16,8 +16,7 @@ constexpr uint64_t early_ms = 20;     // of a lifetime's end: two of the kernel'
 constexpr uint64_t again_ms = 400;    // between two questions about a prefix: one may come late
 constexpr uint64_t doubt_ms = 50;     // until "no lifetime" is believed
 constexpr uint64_t suspects_ms = 10;  // doubled each time
-constexpr unsigned suspects_asked = 6;
-constexpr uint64_t spread_ms = 5;  // questions_at_once, 10 to 20 us each, no oftener than this
+constexpr uint64_t spread_ms = 5;     // questions_at_once, 10 to 20 us each, no oftener than this
 constexpr size_t questions_at_once = 16;
 
 }  // namespace
@@ -40,23 +39,22 @@ bool Lifetimes::tick(uint64_t now) {
             ++at;
             continue;
         }
-        --left;
-        if (suspect.hides) {
-            if (mirror_.in_resync()) {
-                suspect.ask_at = now + suspects_ms;
-                ++at;
-            } else {
-                look_behind(at->first);
-                at = suspects.erase(at);
-            }
+        if (suspect.dumped && mirror_.in_resync()) {
+            suspect.ask_at = now + suspects_ms;
+            ++at;
             continue;
         }
-        if (const Answer answer = ask(at->first);
-            answer.asked && (!answer.held || answer.held->lifetime_ms != 0)) {
-            mirror_.may_end(at->first);
+        --left;
+        if (suspect.hides && suspect.asked == 0) {
+            look_behind(at->first);
+        } else if (const Answer answer = ask(at->first); answer.asked) {
+            // Another answer about a multipath route may be one of its paths, whose message is on its way.
+            if (answer.held ? answer.held->lifetime_ms != 0 : !suspect.hides) {
+                mirror_.may_end(at->first);
+            }
         }
         suspect.ask_at = now + (suspects_ms << suspect.asked);
-        at = ++suspect.asked == suspects_asked ? suspects.erase(at) : std::next(at);
+        at = ++suspect.asked == suspect.questions ? suspects.erase(at) : std::next(at);
     }
     if (left == 0 && now >= busy_until_) {
         busy_until_ = now + spread_ms;

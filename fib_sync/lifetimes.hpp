@@ -6,8 +6,9 @@
 // A lifetime is a number of seconds, so no new one can end within a second of the answer. What changes an
 // address may give its prefix one: that is asked too.
 //
-// A dump leaves out what the kernel has between the paths of a multipath route. Where a route of another
-// router's advertisement is preferred to it, the answer tells that one.
+// A dump tells a route that is at its end as one without a lifetime, and leaves out what the kernel has
+// between the paths of a multipath route. So it is asked behind a dump, too; where a route of another
+// router's advertisement is preferred to a multipath route, the answer tells that one.
 //
 // Routes of several paths each of which has a lifetime of its own, and routes by nexthop objects, whose
 // prefix the kernel does not tell right, punt unless the kernel says that they have none. Control thread

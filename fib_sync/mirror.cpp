@@ -119,7 +119,7 @@ void Mirror::apply_one(const RouteMessage& m) {
     const Rib::Change change = rib_.apply(entry, m, phase_ == Phase::dump);
     doubt_ = doubt_ || change.untold;
     if (phase_ == Phase::dump && change.changed) {
-        suspect_to_hide(m);
+        suspect(m);
     }
     if (phase_ != Phase::replay) {
         doubt_ = doubt_ || change.missing;

@@ -127,10 +127,13 @@ class Mirror {
     void let_end(const Prefix& prefix);
     // Prefixes that an IPv6 address belongs to which came, changed or went: that may have given the connected
     // route a lifetime (modify_prefix_route, cleanup_prefix_route), a moment after the message. And those
-    // with an IPv6 multipath route that a dump has told anew: between its paths another may be hidden.
+    // with an IPv6 route that a dump has told anew: it may be at the end of its lifetime, which a dump tells
+    // as none; between the paths of a multipath route another may be hidden.
     struct Suspect {
         uint64_t ask_at = 0;  // the asker's
         unsigned asked = 0;
+        unsigned questions = 6;
+        bool dumped = false;
         bool hides = false;
     };
     [[nodiscard]] std::map<Prefix, Suspect>& suspects() { return suspects_; }
@@ -174,7 +177,7 @@ class Mirror {
     [[nodiscard]] Entry entry_of(const Prefix& prefix, const PrefixEntry& entry) const;
     void neighbour_changed(const NeighborKey& key);
     void route_changed(const Prefix& prefix, PrefixEntry& entry);
-    void suspect_to_hide(const RouteMessage& dumped);
+    void suspect(const RouteMessage& dumped);
     void mark(const Prefix& prefix, PrefixEntry& entry);
     void walk_from_start(bool all);
     void mark_all();

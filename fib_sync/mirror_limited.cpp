@@ -53,12 +53,19 @@ void Mirror::may_end(const Prefix& prefix) {
     }
 }
 
+// The last hundredth of a second of a lifetime, and the first one behind it, are told as none. Of the routes
+// of routing daemons none has one.
+//
 // fib6_dump_node goes from a multipath route's first path to its last one; what a notification told of a
 // route between them is remembered (Rib::untold), but there may be one from before.
-void Mirror::suspect_to_hide(const RouteMessage& dumped) {
-    if (dumped.prefix.address.family == Family::ipv6 && dumped.table == main_table &&
-        dumped.nexthop == NexthopId{} && dumped.paths.size() > 1 && suspects_.size() < limited_most) {
-        suspects_.insert_or_assign(dumped.prefix, Suspect{.hides = true});
+void Mirror::suspect(const RouteMessage& dumped) {
+    if (dumped.prefix.address.family != Family::ipv6 || dumped.table != main_table ||
+        dumped.nexthop != NexthopId{} || suspects_.size() >= limited_most) {
+        return;
+    }
+    const bool hides = dumped.paths.size() > 1;
+    if (hides || (dumped.lifetime_ms == 0 && dumped.protocol <= RTPROT_STATIC)) {
+        suspects_.insert_or_assign(dumped.prefix, Suspect{.questions = 3, .dumped = true, .hides = hides});
     }
 }
 

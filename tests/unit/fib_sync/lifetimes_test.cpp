@@ -282,7 +282,7 @@ TEST_F(LifetimesTest, ARouteThatADumpHidesIsFoundWhereTheKernelUsesIt) {
     EXPECT_NE(sink_.outcome("2001:db8::/32"), "punt_unsupported");
 }
 
-TEST_F(LifetimesTest, AMultipathRouteThatHidesNoneIsAskedAboutOnce) {
+TEST_F(LifetimesTest, AMultipathRouteThatHidesNoneForwardsOn) {
     RouteMessage several = route("2001:db8::/32", {via("fe80::1", e0), via("fe80::2", e1)}, 1024);
     RouteMessage path = route("2001:db8::/32", {via("fe80::3", e0)}, 1024);
     RouteMessage other = route("2001:db8::/32", {on(e0)}, 512);
@@ -304,8 +304,49 @@ TEST_F(LifetimesTest, AMultipathRouteThatHidesNoneIsAskedAboutOnce) {
         EXPECT_EQ(forwards.substr(0, 7), "forward");
         pass(1000);
         EXPECT_EQ(sink_.outcome("2001:db8::/32"), forwards);
-        EXPECT_EQ(kernel_.asked, 1);
+        EXPECT_EQ(kernel_.asked, 3);
     }
+}
+
+// A daemon that starts at the very end of a route's lifetime hears of none.
+TEST_F(LifetimesTest, ARouteThatADumpTellsAtItsEndEnds) {
+    for (const uint8_t protocol : std::initializer_list<uint8_t>{RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC}) {
+        for (const int64_t left : {9, 1, -1, -9}) {
+            RouteMessage m = route_;
+            m.protocol = protocol;
+            mirror_.apply(removed(m));
+            mirror_.begin_resync();
+            mirror_.apply(link(e0, "e0"));
+            mirror_.apply(neighbour(e0, "fe80::1", 1));
+            mirror_.apply(m);
+            kernel_.route = m;
+            lives(left);
+            mirror_.end_resync();
+            mirror_.end_replay();
+            mirror_.commit();
+            EXPECT_EQ(sink_.outcome("2001:db8::/32"), forwards_);
+            pass(40);
+            EXPECT_EQ(sink_.outcome("2001:db8::/32"), "punt_unsupported") << left << " ms are left";
+        }
+    }
+}
+
+TEST_F(LifetimesTest, WhatADumpTellsWithoutALifetimeForwardsOn) {
+    mirror_.begin_resync();
+    mirror_.apply(link(e0, "e0"));
+    mirror_.apply(neighbour(e0, "fe80::1", 1));
+    RouteMessage m = route_;
+    m.protocol = RTPROT_BOOT;
+    tell(m, 0);
+    mirror_.end_resync();
+    mirror_.end_replay();
+    mirror_.commit();
+    EXPECT_EQ(sink_.outcome("2001:db8::/32"), forwards_);
+    sink_.clear_log();
+    pass(1000);
+    EXPECT_EQ(kernel_.asked, 3);
+    EXPECT_TRUE(sink_.calls.empty());
+    EXPECT_EQ(lifetimes_.deadline(), UINT64_MAX) << "an ordinary route";
 }
 
 }  // namespace
