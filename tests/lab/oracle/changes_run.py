@@ -325,6 +325,9 @@ class ChangesRun:
     def _explain(self, difference, chunk):
         rows = self.life.ask("routes") or []
         shown = [f"  millrace: {row}" for row in rows for net in PREFIXES.values() if row["prefix"] in net]
+        shown += [f"  millrace: {row}" for what in ("ports", "counters") for row in self.life.ask(what) or []
+                  if row.get("packets") != 0]
+        shown += [f"  log: {line}" for line in self.twins.router.log_end(40).splitlines()]
         kernel = [f"  {name}'s kernel: {route}" for name in self.tables for v in (4, 6)
                   for route in self.tables[name].read(v) if str(route.prefix) in PREFIXES[v]]
         done = "\n".join(f"  {i}: {text}" for i, text in enumerate(self.done))
