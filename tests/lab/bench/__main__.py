@@ -6,9 +6,9 @@ import pathlib
 import sys
 
 from ..netns import CommandError
-from . import fib, firewall, forward, sync
+from . import engine, fib, firewall, forward, sync
 
-COMMANDS = {"forward": forward, "fib": fib, "sync": sync, "firewall": firewall}
+COMMANDS = {"forward": forward, "engine": engine, "fib": fib, "sync": sync, "firewall": firewall}
 
 
 def main():
