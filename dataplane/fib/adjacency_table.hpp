@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include <rte_prefetch.h>
+
 #include "dataplane/fib/quiescence.hpp"
 #include "dataplane/fib/shared.hpp"
 #include "millrace/reason.hpp"
@@ -43,6 +45,7 @@ class AdjacencyTable {
 
     // Any worker that is online. id: below the limit.
     [[nodiscard]] const Adjacency& get(uint32_t id) const { return entries_[load_shared(current_[id])]; }
+    void prefetch(uint32_t id) const { rte_prefetch0(&current_[id]); }
     // ... that forwards a packet over it. Stores only where nothing is stored yet: the line stays shared.
     void mark_used(uint32_t id) const {
         const std::atomic_ref<uint8_t> used(const_cast<uint8_t&>(used_[id]));

@@ -8,6 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include <rte_prefetch.h>
+
 #include "dataplane/fib/bucket_layout.hpp"
 #include "dataplane/fib/quiescence.hpp"
 #include "dataplane/fib/shared.hpp"
@@ -60,6 +62,7 @@ class GroupTable {
 
     // Any worker that is online. id: a FIB value.
     [[nodiscard]] Group get(uint32_t id) const { return {load_shared(groups_[id].word)}; }
+    void prefetch(uint32_t id) const { rte_prefetch0(&groups_[id]); }
     [[nodiscard]] uint64_t ways(uint32_t id) const { return load_shared(ways_[id]); }
     // hash: of the flow. Returns an adjacency's id. group.reason() must be forwarded.
     [[nodiscard]] uint32_t select(Group group, uint32_t hash) const {

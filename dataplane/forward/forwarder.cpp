@@ -13,7 +13,8 @@
 namespace millrace::dataplane {
 
 namespace {
-constexpr unsigned prefetch_ahead = 4;
+constexpr unsigned prefetch_ahead = 8;
+constexpr uint32_t nowhere = UINT32_MAX;  // instead of an adjacency
 
 Reason check(const rte_mbuf* frame, IpPacket& packet) {
     const auto* data = rte_pktmbuf_mtod(frame, const uint8_t*);
@@ -32,13 +33,19 @@ Reason check(const rte_mbuf* frame, IpPacket& packet) {
 }
 }  // namespace
 
-// Packets of a burst that passed the checks: IPv4 from the front, IPv6 from the back, so that each family is
-// looked up with one call.
+// Packets of a burst and of one family that passed the checks, in order of arrival.
+template <class K>
 struct Forwarder::Parsed {
+    unsigned count = 0;
     std::array<IpPacket, burst_size> packets;
-    std::array<rte_mbuf*, burst_size> frames{};
-    std::array<uint32_t, burst_size> keys4;  // what is looked up, where the packets are
-    std::array<Key, burst_size> keys6;
+    std::array<rte_mbuf*, burst_size> frames;
+    std::array<K, burst_size> keys;  // what is looked up
+
+    void add(rte_mbuf* frame, const IpPacket& packet, const K& key) {
+        packets[count] = packet;
+        frames[count] = frame;
+        keys[count++] = key;
+    }
 };
 
 Forwarder::Forwarder(Tables& tables, std::vector<TxQueue> tx, std::vector<PuntRings> punt,
@@ -68,16 +75,34 @@ void Forwarder::punt_or_discard(rte_mbuf* frame, Reason reason) {
     punted.frames[punted.count++] = frame;
 }
 
-void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_value) {
-    const Group group = tables_.groups().get(fib_value);
-    if (group.reason() != Reason::forwarded) {
-        punt_or_discard(frame, group.reason());
-        return;
+// Group, adjacency and header of a packet are loads that wait for each other: so each step is done for all
+// packets before the next one.
+template <class K>
+void Forwarder::forward(const Parsed<K>& parsed, const std::array<uint32_t, burst_size>& fib_values) {
+    std::array<uint32_t, burst_size> ids;
+    for (unsigned i = 0; i < parsed.count; ++i) {
+        tables_.groups().prefetch(fib_values[i]);
     }
-    auto* data = rte_pktmbuf_mtod(frame, uint8_t*);
-    uint8_t* ip = data + ethernet_header;
-    const uint32_t hash = group.bucket_mask() == 0 ? 0 : flow_hash(ip, packet);
-    const uint32_t id = tables_.groups().select(group, hash);
+    for (unsigned i = 0; i < parsed.count; ++i) {
+        const Group group = tables_.groups().get(fib_values[i]);
+        if (group.reason() != Reason::forwarded) [[unlikely]] {
+            punt_or_discard(parsed.frames[i], group.reason());
+            ids[i] = nowhere;
+            continue;
+        }
+        const uint8_t* ip = rte_pktmbuf_mtod(parsed.frames[i], const uint8_t*) + ethernet_header;
+        const uint32_t hash = group.bucket_mask() == 0 ? 0 : flow_hash(ip, parsed.packets[i]);
+        ids[i] = tables_.groups().select(group, hash);
+        tables_.adjacencies().prefetch(ids[i]);
+    }
+    for (unsigned i = 0; i < parsed.count; ++i) {
+        if (ids[i] != nowhere) [[likely]] {
+            forward_over(parsed.frames[i], parsed.packets[i], ids[i]);
+        }
+    }
+}
+
+void Forwarder::forward_over(rte_mbuf* frame, const IpPacket& packet, uint32_t id) {
     const Adjacency& adjacency = tables_.adjacencies().get(id);
     if (adjacency.reason != Reason::forwarded) {
         punt_or_discard(frame, adjacency.reason);
@@ -92,6 +117,8 @@ void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_va
         return;
     }
     tables_.adjacencies().mark_used(id);
+    auto* data = rte_pktmbuf_mtod(frame, uint8_t*);
+    uint8_t* ip = data + ethernet_header;
     std::memcpy(data, adjacency.l2.data(), adjacency.l2.size());
     if (packet.is_ipv6) {
         decrement_hop_limit_ipv6(ip);
@@ -109,16 +136,16 @@ void Forwarder::forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_va
     pending.frames[pending.count++] = frame;
 }
 
-// RFC 3704, as fib_validate_source does it: the first count packets, all IPv4. Returns how many are left.
-unsigned Forwarder::filter_sources(Parsed& parsed, unsigned count, ReversePath filter) {
+// RFC 3704, as fib_validate_source does it. What does not pass is taken out.
+void Forwarder::filter_sources(Parsed<uint32_t>& parsed, ReversePath filter) {
     const uint64_t wanted = filter == ReversePath::loose ? Ways::unicast : Ways::over(PortId{ingress_});
     std::array<uint32_t, burst_size> sources;
     std::array<uint32_t, burst_size> values;
+    const unsigned count = std::exchange(parsed.count, 0);
     for (unsigned i = 0; i < count; ++i) {
         sources[i] = read32(parsed.packets[i].destination - ipv4_address);
     }
     tables_.fib4().lookup_bulk(std::span<const uint32_t>(sources).first(count), values.data());
-    unsigned left = 0;
     for (unsigned i = 0; i < count; ++i) {
         const uint64_t ways = tables_.groups().ways(values[i]);
         if ((ways & wanted) == 0) {
@@ -128,11 +155,8 @@ unsigned Forwarder::filter_sources(Parsed& parsed, unsigned count, ReversePath f
             punt_or_discard(parsed.frames[i], unknown ? route : Reason::punt_reverse_path);
             continue;
         }
-        parsed.packets[left] = parsed.packets[i];
-        parsed.frames[left] = parsed.frames[i];
-        parsed.keys4[left++] = parsed.keys4[i];
+        parsed.add(parsed.frames[i], parsed.packets[i], parsed.keys[i]);
     }
-    return left;
 }
 
 void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
@@ -145,10 +169,12 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
     PortCounters& counters = counters_.port[ingress_];
     uint64_t bytes = 0;
 
-    Parsed parsed;
-    unsigned v4 = 0;
-    unsigned v6 = burst_size;
+    Parsed<uint32_t> ipv4;
+    Parsed<Key> ipv6;
 
+    for (rte_mbuf* frame : frames) {
+        rte_prefetch0(frame);
+    }
     for (size_t i = 0; i < frames.size() && i < prefetch_ahead; ++i) {
         rte_prefetch0(rte_pktmbuf_mtod(frames[i], const void*));
     }
@@ -162,32 +188,24 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
         const Reason reason = check(frame, packet);
         if (reason != Reason::forwarded) [[unlikely]] {
             punt_or_discard(frame, reason);
-            continue;
-        }
-        const unsigned slot = packet.is_ipv6 ? --v6 : v4++;
-        parsed.packets[slot] = packet;
-        parsed.frames[slot] = frame;
-        if (packet.is_ipv6) {
-            parsed.keys6[slot] = Key::from_bytes(packet.destination);
+        } else if (packet.is_ipv6) {
+            ipv6.add(frame, packet, Key::from_bytes(packet.destination));
         } else {
-            parsed.keys4[slot] = read32(packet.destination);
+            ipv4.add(frame, packet, read32(packet.destination));
         }
     }
-    if (const ReversePath filter = tables_.reverse_path(ingress); filter != ReversePath::off && v4 > 0) {
-        v4 = filter_sources(parsed, v4, filter);
+    if (const ReversePath filter = tables_.reverse_path(ingress);
+        filter != ReversePath::off && ipv4.count > 0) {
+        filter_sources(ipv4, filter);
     }
     std::array<uint32_t, burst_size> values;
-    if (v4 > 0) {
-        tables_.fib4().lookup_bulk(std::span<const uint32_t>(parsed.keys4).first(v4), values.data());
-        for (unsigned i = 0; i < v4; ++i) {
-            forward(parsed.frames[i], parsed.packets[i], values[i]);
-        }
+    if (ipv4.count > 0) {
+        tables_.fib4().lookup_bulk(std::span<const uint32_t>(ipv4.keys).first(ipv4.count), values.data());
+        forward(ipv4, values);
     }
-    if (v6 < burst_size) {
-        tables_.fib6().lookup_bulk(std::span<const Key>(parsed.keys6).subspan(v6), values.data() + v6);
-        for (unsigned i = burst_size; i-- > v6;) {  // backwards is the order of arrival
-            forward(parsed.frames[i], parsed.packets[i], values[i]);
-        }
+    if (ipv6.count > 0) {
+        tables_.fib6().lookup_bulk(std::span<const Key>(ipv6.keys).first(ipv6.count), values.data());
+        forward(ipv6, values);
     }
     flush_tx();
     flush_punt(carry_on_, punt_[ingress_].carry_on);

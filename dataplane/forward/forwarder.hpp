@@ -55,9 +55,12 @@ class Forwarder {
         uint16_t count = 0;
         std::array<rte_mbuf*, burst_size> frames{};
     };
+    template <class K>
     struct Parsed;
-    unsigned filter_sources(Parsed& parsed, unsigned count, ReversePath filter);
-    void forward(rte_mbuf* frame, const IpPacket& packet, uint32_t fib_value);
+    void filter_sources(Parsed<uint32_t>& parsed, ReversePath filter);
+    template <class K>
+    void forward(const Parsed<K>& parsed, const std::array<uint32_t, burst_size>& fib_values);
+    void forward_over(rte_mbuf* frame, const IpPacket& packet, uint32_t adjacency);
     void discard(rte_mbuf* frame, Reason reason);
     void punt_or_discard(rte_mbuf* frame, Reason reason);
     void flush_tx();
