@@ -29,6 +29,7 @@
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/daemon/telemetry.hpp"
 #include "dataplane/port/eal.hpp"
+#include "dataplane/port/rings.hpp"
 #include "fib_sync/fib_sync.hpp"
 #include "fib_sync/nft_reader.hpp"
 #include "fib_sync/show.hpp"
@@ -169,7 +170,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     }
     steering.watch_own_end();
     steering.watch();  // from here on threads stay off the workers' cores
-    const auto pool = create_packet_pool(config.sizes.mbufs);
+    const auto pool = create_packet_pool(static_cast<uint32_t>(packet_buffers(config)));
     if (!pool) {
         return tl::unexpected(pool.error());
     }
