@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+import time
 
 from lab.base import Lab
 from lab.cases import Cases, Stolen, build_dir, expect
@@ -146,6 +147,13 @@ def journal(root, unit):
     return root.run("journalctl", "-u", unit, "-o", "cat", "--no-pager", "-n", 20).stdout.strip()
 
 
+def state(root):
+    """Of millraced's unit: its state, and how often it was started again by itself."""
+    said = root.run("systemctl", "show", "-p", "ActiveState,NRestarts", "millraced").stdout.splitlines()
+    told = dict(line.split("=", 1) for line in said)
+    return told["ActiveState"], int(told["NRestarts"])
+
+
 def main_pid(root):
     return int(root.run("systemctl", "show", "-P", "MainPID", "millraced").stdout)
 
@@ -154,7 +162,17 @@ def start(cases, lab, root):
     with cases.case("installed, it runs nothing, attaches nothing, and makes no router of the machine"):
         expect(inactive(lab, root) == NOTHING, inactive(lab, root))
         done = root.run("millraced", "--check", check=False)
-        expect(done.returncode != 0 and "no port" in done.stderr, f"{done.returncode}: {done.stderr}")
+        expect(done.returncode == 78 and "no port" in done.stderr, f"{done.returncode}: {done.stderr}")
+    with cases.case("a configuration with a mistake is not tried again; one whose ports are not there yet is"):
+        root.run("systemctl", "start", "millraced", check=False)
+        time.sleep(2.5)
+        expect(state(root) == ("failed", 0), f"{state(root)}")
+        text = (root.dir / CONFIG).read_text()
+        (root.dir / CONFIG).write_text('[[port]]\nname = "late0"\n')
+        root.run("systemctl", "--no-block", "start", "millraced")
+        wait_until(lambda: state(root)[1] >= 2, "it is tried again", 10, 0.2)
+        root.run("systemctl", "stop", "millraced")
+        (root.dir / CONFIG).write_text(text)
     with cases.case("configured and enabled as README says, it forwards"):
         configure(root)
         for unit in (*UNITS[1:], UNITS[0]):
