@@ -13,7 +13,7 @@
 
 #include <array>
 #include <cstdio>
-#include <cstring>
+#include <string>
 
 #include "fib_sync/route_socket.hpp"
 
@@ -32,7 +32,7 @@ std::string read_dump(DumpReader& reader) {
         }
         while (const auto part = reader.next()) {
             if (part->datagram.what == Received::failed) {
-                return std::string("the reader said: ") + strerror(part->datagram.error);
+                return Error{"the reader said", part->datagram.error}.text();
             }
             for_each_message(part->bytes, [&](const nlmsghdr& header, Bytes) {
                 over = over || header.nlmsg_type == NLMSG_DONE;
