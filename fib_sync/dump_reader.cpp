@@ -70,12 +70,17 @@ void DumpReader::run() {
     std::vector<std::byte> buffer(buffer_size);
     std::array<pollfd, 2> fds = {pollfd{.fd = socket_, .events = POLLIN, .revents = 0},
                                  pollfd{.fd = stop_.fd(), .events = POLLIN, .revents = 0}};
+    bool after_part = false;
     while (poll(fds.data(), fds.size(), -1) >= 0 || errno == EINTR) {
         if (fds[1].revents != 0) {
             return;
         }
         const Datagram datagram = receive_datagram(socket_, buffer);
-        if (datagram.what != Received::nothing) {
+        // A read also makes the dump's next part. Where the request's own call makes the last one meanwhile,
+        // the kernel says EINVAL to the read that follows (netlink_dump); the dump is whole.
+        const bool was_over = after_part && datagram.what == Received::failed && datagram.error == EINVAL;
+        after_part = datagram.what == Received::datagram;
+        if (datagram.what != Received::nothing && !was_over) {
             const auto bytes = std::span(buffer).first(datagram.size);
             push({.datagram = datagram, .bytes = {bytes.begin(), bytes.end()}});
         }

@@ -19,6 +19,7 @@
 #include "steering_bpf/libbpf_log.hpp"
 #include "steering_bpf/maps.hpp"
 #include "steering_bpf/pins.hpp"
+#include "steering_bpf/refusal.hpp"
 
 namespace millrace::steering {
 namespace {
@@ -179,7 +180,7 @@ tl::expected<Link, Refusal> attach_in(const std::string& port, Ifindex ifindex, 
                                    BPF_XDP, &options);
     if (fd < 0) {
         return tl::unexpected(
-            Refusal{{fmt::format("port {}: cannot attach the classifier in {} mode", port, name(mode)), -fd},
+            Refusal{attach_refused(port, ifindex, bpf_program__fd(program_of(*object)), mode, -fd),
                     -fd == EOPNOTSUPP});
     }
     undo.keep();

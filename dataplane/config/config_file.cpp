@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <set>
 #include <sstream>
 
@@ -19,6 +20,8 @@
 namespace millrace::dataplane {
 
 namespace {
+
+constexpr uint32_t most_buffers = 1 << 20;
 
 void read_port(Reader& reader, const toml::node& node, Config& config) {
     PortConfig port;
@@ -151,7 +154,7 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
           [&](const toml::node& node) {
               reader.table(
                   node, "[sizes]",
-                  {{"mbufs", reader.number("sizes.mbufs", c.sizes.mbufs, 4096, 1 << 20)},
+                  {{"mbufs", reader.number("sizes.mbufs", c.sizes.mbufs, 4096, most_buffers)},
                    {"ring", reader.power_of_two("sizes.ring", c.sizes.ring, 64, 16384)},
                    {"punt_ring", reader.power_of_two("sizes.punt_ring", c.sizes.punt_ring, 32, 16384)},
                    {"fib4_megabytes", reader.number("sizes.fib4_megabytes", c.sizes.fib4_megabytes, 1, 4096)},
@@ -240,16 +243,20 @@ void check_whole(Reader& reader, Config& c) {
             reader.mistake(fmt::format("firewall.ports: {} is no [[port]] of this file", name));
         }
     }
-    size_t queues = 0;
-    for (const PortConfig& port : c.ports) {
-        queues += port.queues;
+    const size_t needed = buffers_needed(c);
+    if (c.sizes.mbufs != 0 && c.sizes.mbufs < needed) {
+        const auto queues = std::accumulate(c.ports.begin(), c.ports.end(), 0U,
+                                            [](unsigned sum, const PortConfig& p) { return sum + p.queues; });
+        reader.mistake(fmt::format(
+            "sizes.mbufs = {} is too small: {} ports with {} queues need at least {}; without the "
+            "line there are as many as needed",
+            c.sizes.mbufs, c.ports.size(), queues, needed));
     }
-    // Up to a ring's worth is being sent.
-    const size_t punted = c.ports.size() * 2 * c.sizes.punt_ring;
-    const size_t needed = queues * (fill_buffers + c.sizes.ring) + punted;
-    if (c.sizes.mbufs < needed) {
-        reader.mistake(fmt::format("sizes.mbufs = {} is too small: {} ports with {} queues need at least {}",
-                                   c.sizes.mbufs, c.ports.size(), queues, needed));
+    if (packet_buffers(c) > most_buffers) {
+        reader.mistake(
+            fmt::format("the ports' queues and rings need {} packet buffers, and {} are the most: "
+                        "lower queues or sizes.ring",
+                        packet_buffers(c), most_buffers));
     }
     if (c.control_socket.size() >= sizeof(sockaddr_un::sun_path)) {
         reader.mistake(fmt::format("control.socket: a path of at most {} characters",

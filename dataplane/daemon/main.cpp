@@ -29,6 +29,7 @@
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/daemon/telemetry.hpp"
 #include "dataplane/port/eal.hpp"
+#include "dataplane/port/rings.hpp"
 #include "fib_sync/fib_sync.hpp"
 #include "fib_sync/nft_reader.hpp"
 #include "fib_sync/show.hpp"
@@ -47,6 +48,14 @@ constexpr uint64_t steering_poll_us = Steering::poll_ms * 1000;
 // Far more than full rings need; what is left then waits for a netdev that sends nothing.
 constexpr auto drain_deadline = std::chrono::milliseconds(500);
 
+// The manual's; units don't try again after the last two.
+enum Exit : int {
+    exit_good = 0,
+    exit_failed = 1,
+    exit_usage = 2,
+    exit_config = 78,  // EX_CONFIG of sysexits.h
+};
+
 struct Options {
     std::string config = "/etc/millrace/millrace.toml";
     bool check = false;
@@ -61,9 +70,9 @@ struct Ended {
     Ended& operator=(const Ended&) = delete;
 };
 
-int fatal(const Error& error) {
+int fatal(const Error& error, Exit status = exit_failed) {
     fmt::print(stderr, "millraced: {}\n", error.text());
-    return 1;
+    return status;
 }
 
 void start_log(const std::string& level) {
@@ -169,7 +178,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     }
     steering.watch_own_end();
     steering.watch();  // from here on threads stay off the workers' cores
-    const auto pool = create_packet_pool(config.sizes.mbufs);
+    const auto pool = create_packet_pool(static_cast<uint32_t>(packet_buffers(config)));
     if (!pool) {
         return tl::unexpected(pool.error());
     }
@@ -370,12 +379,15 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
-        return app.exit(e) == 0 ? 0 : 2;
+        return app.exit(e) == 0 ? exit_good : exit_usage;
     }
 
     const auto config = load_config(options.config);
     if (!config) {
-        return fatal(config.error());
+        return fatal(config.error(), exit_config);
+    }
+    if (auto cores = check_cores(config->workers.cores, self.cpus()); !cores) {
+        return fatal(cores.error(), exit_config);
     }
     start_log(config->log_level);
     if (auto ready = preflight(*config, self.cpus()); !ready) {
@@ -388,10 +400,10 @@ int main(int argc, char** argv) {
         }
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
-        return 0;
+        return exit_good;
     }
     if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());
     }
-    return self.starts_again() ? fatal(self.exec_again()) : 0;
+    return self.starts_again() ? fatal(self.exec_again()) : exit_good;
 }

@@ -71,6 +71,8 @@ Status check_kernel() {
     return {};
 }
 
+}  // namespace
+
 Status check_cores(const std::vector<uint16_t>& cores, const cpu_set_t& allowed) {
     for (const uint16_t core : cores) {
         if (core >= CPU_SETSIZE || !CPU_ISSET(core, &allowed)) {
@@ -82,8 +84,6 @@ Status check_cores(const std::vector<uint16_t>& cores, const cpu_set_t& allowed)
     }
     return {};
 }
-
-}  // namespace
 
 Status preflight(const Config& config, const cpu_set_t& cpus) {
     if (geteuid() != 0) {

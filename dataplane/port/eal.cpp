@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "dataplane/port/kick.hpp"
+#include "dataplane/port/rings.hpp"
 #include "millrace/abi.h"
 
 namespace millrace::dataplane {
@@ -116,7 +117,7 @@ void send_logs_to_spdlog() {
 }  // namespace
 
 Result<std::unique_ptr<Eal>> Eal::start(const Config& config) {
-    const size_t wanted = config.sizes.mbufs * object_size + (eal_megabytes << 20);
+    const size_t wanted = packet_buffers(config) * object_size + (eal_megabytes << 20);
     const bool hugepages = free_hugepage_bytes() >= wanted;
 
     // Without this, libxdp would put a program of its own, which redirects everything, on a port that lost
@@ -149,7 +150,8 @@ Result<std::unique_ptr<Eal>> Eal::start(const Config& config) {
     if (auto bounded = kicks_are_bounded(); !bounded) {
         return tl::unexpected(bounded.error());
     }
-    spdlog::info("DPDK started with {}", hugepages ? "hugepages" : "4 kB pages: no free hugepages");
+    spdlog::info("DPDK started with {} packet buffers in {}", packet_buffers(config),
+                 hugepages ? "hugepages" : "4 kB pages: too few free hugepages");
     return std::unique_ptr<Eal>(new Eal(hugepages));
 }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How many descriptors an AF_XDP socket's rings get.
+// How many descriptors an AF_XDP socket's rings get, and how many buffers all of them need.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+
+#include "millrace/config.hpp"
 
 namespace millrace::dataplane {
 
@@ -20,6 +23,28 @@ inline constexpr uint16_t nic_buffers = 1024;
 // size.
 constexpr uint16_t ring_size(bool zero_copy, uint16_t configured) {
     return zero_copy ? std::min<uint16_t>(configured, fill_buffers - nic_buffers) : configured;
+}
+
+// Packet buffers without which ports would starve each other. Any thread.
+inline size_t buffers_needed(const Config& config) {
+    size_t needed = 0;
+    for (const PortConfig& port : config.ports) {
+        // Up to a ring's worth is being sent.
+        const size_t queue = size_t{fill_buffers} + ring_size(port.zero_copy, config.sizes.ring);
+        needed += port.queues * queue + size_t{2} * config.sizes.punt_ring;
+    }
+    return needed;
+}
+
+// Packet buffers to make: those configured, or what is needed and what the workers' caches hold, and never
+// fewer than a small router is used to. Any thread.
+inline size_t packet_buffers(const Config& config) {
+    constexpr size_t fewest = 16384;
+    constexpr size_t held_by_worker = 512;  // a mempool's cache of 256 grows to one and a half of that
+    if (config.sizes.mbufs != 0) {
+        return config.sizes.mbufs;
+    }
+    return std::max(fewest, buffers_needed(config) + config.workers.cores.size() * held_by_worker);
 }
 
 }  // namespace millrace::dataplane

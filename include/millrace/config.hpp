@@ -47,9 +47,9 @@ struct WorkerConfig {
 };
 
 struct SizeConfig {
-    uint32_t mbufs = 16384;         // packet buffers of 4096 bytes, shared by all ports
-    uint16_t ring = 2048;           // descriptors of each AF_XDP ring
-    uint16_t punt_ring = 512;       // packets of a port waiting for the kernel to carry on; as many to answer
+    uint32_t mbufs = 0;        // packet buffers of 4096 bytes, shared by all ports; 0: see packet_buffers()
+    uint16_t ring = 2048;      // descriptors of each AF_XDP ring
+    uint16_t punt_ring = 512;  // packets of a port waiting for the kernel to carry on; as many to answer
     uint32_t fib4_megabytes = 128;  // limit of the IPv4 FIB beside its root; memory is touched as it is used
     uint32_t fib6_megabytes = 128;  // the same, IPv6
     uint32_t groups = 65536;        // nexthop groups

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "steering_bpf/port.hpp"
+#include "steering_bpf/refusal.hpp"
 #include "tests/support/frame.hpp"
 #include "veth_fixture.hpp"
 
@@ -20,7 +21,9 @@ namespace {
 using steering::detach;
 using steering::Mode;
 using steering::PortMaps;
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr const char* pinned_names[] = {MILLRACE_PIN_LINK,      MILLRACE_MAP_XSKS,     MILLRACE_MAP_CONFIG,
                                         MILLRACE_MAP_HEARTBEAT, MILLRACE_MAP_COUNTERS, MILLRACE_MAP_LOCAL4,
@@ -166,8 +169,21 @@ TEST_F(AttachTest, RefusedByTheDriverIsUndone) {
     ASSERT_FALSE(report);
     EXPECT_EQ(report.error().code, ENOSPC);
     EXPECT_THAT(report.error().text(), HasSubstr("port e0: cannot attach the classifier in native mode"));
+    EXPECT_THAT(report.error().text(),
+                AllOf(HasSubstr("(the kernel says: "), HasSubstr("rx queues"), HasSubstr("ethtool -L e0")));
     EXPECT_EQ(program_on("e0"), 0U);
     EXPECT_FALSE(exists(pin_root() + "/e0"));
+}
+
+// Drivers that refuse a jumbo MTU (igb, with EINVAL) are none of veth's kind: it takes one.
+TEST(Refusal, NamesTheMtuOnlyWhereItMayBeTheCause) {
+    const auto jumbo = steering::native_remedy("e0", 9100, EINVAL);
+    EXPECT_THAT(jumbo, AllOf(HasSubstr("its MTU of 9100"), HasSubstr("ip link set e0 mtu 1500"),
+                             HasSubstr("--mode generic e0")));
+    for (const auto& other :
+         {steering::native_remedy("e0", 1500, EINVAL), steering::native_remedy("e0", 9100, ENOSPC)}) {
+        EXPECT_THAT(other, AllOf(Not(HasSubstr("MTU")), HasSubstr("--mode generic e0")));
+    }
 }
 
 TEST_F(AttachTest, StalePinsOfADeletedNetdevAreReplaced) {

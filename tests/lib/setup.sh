@@ -22,6 +22,9 @@ packages=(
     nftables iptables # iptables has both, -nft and -legacy
 )
 
+# What tests/package needs as well.
+package_test_packages=(mmdebstrap systemd-container lintian dpkg-dev)
+
 say() { printf '%s\n' "$@"; }
 die() {
     printf 'error: %s\n' "$*" >&2

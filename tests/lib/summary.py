@@ -13,7 +13,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
-ORDER = ["style", "unit", "bpf", "dataplane", "fuzz", "netns"]
+ORDER = ["style", "unit", "bpf", "dataplane", "fuzz", "netns", "package"]
 # Tests whose every case is printed: what the product promises, and by which names.
 SHOWN = {"netns.conformance": "The conformance table, against a router of the kernel alone:",
          "netns.random_frames": "Random routes and frames, against the same:",

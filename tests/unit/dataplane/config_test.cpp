@@ -145,6 +145,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"Idle", std::string(port) + "[workers]\nidle = \"nap\"\n", "\"sleep\", \"spin\""},
         Mistake{"RingNotPower", std::string(port) + "[sizes]\nring = 1000\n", "power of two"},
         Mistake{"FewMbufs", std::string(port) + "[sizes]\nmbufs = 4096\nring = 4096\n", "too small"},
+        Mistake{"ManyBuffers", "[[port]]\nname = \"e\"\nqueues = 64\n[sizes]\nring = 16384\n",
+                "lower queues"},
         Mistake{"HostBits", std::string(port) + "[keep]\nprefixes = [\"192.0.2.1/24\"]\n", "keep.prefixes"},
         Mistake{"Protocol", std::string(port) + "[keep]\nprotocols = [\"nonesuch\"]\n", "keep.protocols"},
         Mistake{"ProtocolRange", std::string(port) + "[keep]\nprotocols = [256]\n", "keep.protocols"},
