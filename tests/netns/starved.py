@@ -2,34 +2,16 @@
 """Busy loops of an unprivileged user on the worker's core: they take nothing from the fast path."""
 
 import os
-import subprocess
 import sys
 
 from lab.cases import Cases, Skip, Stolen, build_dir, expect
+from lab.load import BusyLoops
 from lab.star import StarLab, host_address
 from lab.traffic import Blast
 
 WORKER_CORE = 1  # as Router.write_config() has it
 PPS = 10000      # of each family
 SECONDS = 4
-
-
-class BusyLoops:
-    """Of nobody, on the worker's core, while the `with` lasts."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __enter__(self):
-        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "taskset", "-c", str(WORKER_CORE), "sh", "-c",
-                "while :; do :; done"]
-        self.loops = [subprocess.Popen(argv, start_new_session=True) for _ in range(self.count)]
-
-    def __exit__(self, *_):
-        for loop in self.loops:
-            loop.kill()
-        for loop in self.loops:
-            loop.wait()
 
 
 def traffic(lab):
@@ -66,12 +48,12 @@ def starved(cases, lab, count):
         if not real_time(lab):
             raise Skip(f"the kernel gives the worker no real-time class here: {lab.router.log_tail(20)}")
         lab.router.stop()
-        with BusyLoops(count):
+        with BusyLoops([WORKER_CORE] * count):
             twin_lost, twin_sent = traffic(lab)
         lab.router.start()
         lab.resolve("a", "b")
         before = lab.router.settled_counters()["forwarded"]
-        with BusyLoops(count):
+        with BusyLoops([WORKER_CORE] * count):
             lost, sent = traffic(lab)
         forwarded = lab.router.settled_counters()["forwarded"] - before
         print(f"    {lost} of {sent} lost, {forwarded} on the fast path; with the kernel alone {twin_lost} of {twin_sent}")
