@@ -28,6 +28,7 @@
 #include "dataplane/daemon/show.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/daemon/telemetry.hpp"
+#include "dataplane/forward/scheduling.hpp"
 #include "dataplane/port/eal.hpp"
 #include "fib_sync/fib_sync.hpp"
 #include "fib_sync/nft_reader.hpp"
@@ -389,6 +390,9 @@ int main(int argc, char** argv) {
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;
+    }
+    if (config->workers.scheduling != Scheduling::normal) {
+        prefer_this_process();
     }
     if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());

@@ -68,8 +68,8 @@ class Router:
         begin = time.monotonic()
         with open(self.log_path, "ab") as log:
             self.process = self.netns.popen(self.daemon_bin, "--config", self.config_path,
-                                            *self.daemon_flags, stdout=log,
-                                            stderr=log, env=dict(os.environ, NOTIFY_SOCKET=str(notify_path)))
+                                            *self.daemon_flags, stdout=log, stderr=log,
+                                            start_new_session=True, env=dict(os.environ, NOTIFY_SOCKET=str(notify_path)))
         try:
             while True:
                 if self.process.poll() is not None:
