@@ -27,3 +27,10 @@ def set_rate(lab, rate):
 
 def below_bytes(lab):
     return lab.netns["c"].link(BELOW)["stats64"]["tx"]["bytes"]
+
+
+def take_away(lab):
+    """c takes what comes again; what waited is gone."""
+    c = lab.netns["c"]
+    c.ip("link", "del", BELOW, check=False)
+    c.run("tc", "qdisc", "del", "dev", "eth0", "clsact", check=False)
