@@ -28,6 +28,7 @@
 #include "dataplane/daemon/show.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/daemon/telemetry.hpp"
+#include "dataplane/forward/scheduling.hpp"
 #include "dataplane/port/eal.hpp"
 #include "dataplane/port/rings.hpp"
 #include "fib_sync/fib_sync.hpp"
@@ -401,6 +402,9 @@ int main(int argc, char** argv) {
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return exit_good;
+    }
+    if (config->workers.scheduling != Scheduling::normal) {
+        prefer_this_process();
     }
     if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());

@@ -29,6 +29,11 @@ SchedulingFacts scheduling_facts(const WorkerConfig& config);
 // still itself when the kernel takes the core away from it. Never where the control thread has no other core:
 // an overloaded worker would starve the heartbeat.
 SchedulingChoice choose_scheduling(const WorkerConfig& config, const SchedulingFacts& facts);
+// Of the process, so that it starts soon, and beats, where others want all cores: nice -10, which leaves them
+// a tenth of one; for its session, too, if that is its own, since the scheduler shares cores by session first
+// (man 7 sched, autogroups). Main thread, before others start: they inherit it. The log says what the kernel
+// refuses.
+void prefer_this_process();
 struct InForce {
     Scheduling scheduling = Scheduling::normal;
     std::string text{};  // for the log

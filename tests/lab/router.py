@@ -68,8 +68,8 @@ class Router:
         begin = time.monotonic()
         with open(self.log_path, "ab") as log:
             self.process = self.netns.popen(self.daemon_bin, "--config", self.config_path,
-                                            *self.daemon_flags, stdout=log,
-                                            stderr=log, env=dict(os.environ, NOTIFY_SOCKET=str(notify_path)))
+                                            *self.daemon_flags, stdout=log, stderr=log,
+                                            start_new_session=True, env=dict(os.environ, NOTIFY_SOCKET=str(notify_path)))
         try:
             while True:
                 if self.process.poll() is not None:
@@ -121,10 +121,17 @@ class Router:
 
     def ask(self, what, **arguments):
         """Rows of `millrace show WHAT`, over the daemon's socket: a program for each would take too long."""
+        return self._converse("show", what, arguments)
+
+    def do(self, what, **arguments):
+        """Rows of `millrace WHAT` (drain, undrain, reload), over the daemon's socket."""
+        return self._converse("do", what, arguments)
+
+    def _converse(self, kind, what, arguments):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as conversation:
             conversation.settimeout(10)
             conversation.connect(str(self.socket_path))
-            request = {"show": what, "arguments": {k: str(v) for k, v in arguments.items()}}
+            request = {kind: what, "arguments": {k: str(v) for k, v in arguments.items()}}
             conversation.sendall(json.dumps(request).encode() + b"\n")
             rows = []
             with conversation.makefile("rb") as answers:
@@ -136,7 +143,7 @@ class Router:
                 else:
                     raise CommandError(f"millraced closed the connection: {self.log_tail()}")
         if "error" in answer:
-            raise CommandError(f"show {what}: {answer['error']}")
+            raise CommandError(f"{kind} {what}: {answer['error']}")
         return rows
 
     def routes(self):

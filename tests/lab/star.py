@@ -27,7 +27,27 @@ def host_address(spoke, version=4):
     return f"10.0.{n}.2" if version == 4 else f"2001:db8:0:{n}::2"
 
 
-class StarLab(Lab):
+class Spokes:
+    """Hosts that are linked with the edge: for a lab that has self.netns and self.edge."""
+
+    def connect(self, spoke, **link):
+        """The link between the edge and a host, with addresses and the host's default routes."""
+        n, edge, host = SPOKES[spoke], self.edge, self.netns[spoke]
+        veth(edge, f"{spoke}0", host, "eth0", f"02:00:00:00:{n:02x}:01", f"02:00:00:00:{n:02x}:02", **link)
+        self.address_edge(spoke)
+        host.ip("addr", "add", f"{host_address(spoke)}/24", "dev", "eth0")
+        host.ip("addr", "add", f"{host_address(spoke, 6)}/64", "dev", "eth0", "nodad")
+        host.ip("route", "add", "default", "via", edge_address(spoke))
+        host.ip("-6", "route", "add", "default", "via", edge_address(spoke, 6))
+
+    def address_edge(self, spoke):
+        """The edge's addresses on a link."""
+        for version, length in ((4, 24), (6, 64)):
+            self.edge.ip("addr", "add", f"{edge_address(spoke, version)}/{length}", "dev", f"{spoke}0",
+                         *(("nodad",) if version == 6 else ()))
+
+
+class StarLab(Spokes, Lab):
     def __init__(self, build, ports=PORTS):
         super().__init__()
         self.build = build
@@ -49,22 +69,6 @@ class StarLab(Lab):
         self.router.write_config()
         self.on_close(self.router.stop)
         return self
-
-    def connect(self, spoke, **link):
-        """The link between the edge and a host, with addresses and the host's default routes."""
-        n, edge, host = SPOKES[spoke], self.netns["edge"], self.netns[spoke]
-        veth(edge, f"{spoke}0", host, "eth0", f"02:00:00:00:{n:02x}:01", f"02:00:00:00:{n:02x}:02", **link)
-        self.address_edge(spoke)
-        host.ip("addr", "add", f"{host_address(spoke)}/24", "dev", "eth0")
-        host.ip("addr", "add", f"{host_address(spoke, 6)}/64", "dev", "eth0", "nodad")
-        host.ip("route", "add", "default", "via", edge_address(spoke))
-        host.ip("-6", "route", "add", "default", "via", edge_address(spoke, 6))
-
-    def address_edge(self, spoke):
-        """The edge's addresses on a link."""
-        for version, length in ((4, 24), (6, 64)):
-            self.edge.ip("addr", "add", f"{edge_address(spoke, version)}/{length}", "dev", f"{spoke}0",
-                         *(("nodad",) if version == 6 else ()))
 
     @property
     def edge(self):

@@ -60,18 +60,19 @@ class Iperf3:
 class Blast:
     """Numbered UDP packets at a steady rate from one host to another, counted there."""
 
-    def __init__(self, tools, sender, receiver, address, pps, seconds, size=18, port=9000):
-        self.tools, self.sender, self.receiver = tools, sender, receiver
+    def __init__(self, tools, sender, receiver, address, pps, seconds, size=18, port=9000, under=()):
+        """under: a command that runs both programs, as ("chrt", "-f", 10)."""
+        self.tools, self.sender, self.receiver, self.under = tools, sender, receiver, under
         self.address, self.pps, self.seconds, self.size, self.port = address, pps, seconds, size, port
         self.processes = []
 
     def start(self):
-        count = self.receiver.popen(self.tools / "udp-count", self.port, stdout=subprocess.PIPE, text=True)
+        count = self.receiver.popen(*self.under, self.tools / "udp-count", self.port, stdout=subprocess.PIPE, text=True)
         self.processes.append(count)
         filter_ = f"sport = :{self.port}"
         wait_until(lambda: self.receiver.run("ss", "-Hlun", filter_).stdout.strip(), "udp-count listens")
         self.processes.append(self.sender.popen(
-            self.tools / "udp-blast", self.address, self.port, self.pps, self.seconds, self.size,
+            *self.under, self.tools / "udp-blast", self.address, self.port, self.pps, self.seconds, self.size,
             stdout=subprocess.PIPE, text=True))
         return self
 

@@ -7,6 +7,7 @@ import time
 
 from lab.cases import Cases, build_dir, expect
 from lab.netns import wait_until
+from lab.slow_link import below_bytes, put_below, set_rate
 from lab.star import StarLab, host_address
 from lab.traffic import Blast
 
@@ -15,32 +16,6 @@ SLOW_PPS = 40000
 SIZE = 200      # bytes of UDP payload
 SECONDS = 3
 FAST_PATH = 0.9  # of the other flow's packets, at least
-BELOW = "slow0"  # where c's UDP goes on: a link of 10 Mbit/s, or none
-
-
-def put_below(lab, rate):
-    """What arrives at c waits, as the very packets that millrace's sockets sent, for a link of this rate."""
-    c = lab.netns["c"]
-    c.ip("link", "add", BELOW, "numtxqueues", 1, "type", "veth", "peer", "name", "slow1")
-    for device in (BELOW, "slow1"):
-        c.ip("link", "set", device, "up")
-    c.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
-    # Neighbour discovery stays as it is: UDP alone.
-    for protocol, match in (("ip", "ip"), ("ipv6", "ip6")):
-        c.run("tc", "filter", "add", "dev", "eth0", "ingress", "protocol", protocol, "u32",
-              "match", match, "protocol", 17, "0xff", "action", "mirred", "egress", "redirect", "dev", BELOW)
-    set_rate(lab, rate)
-
-
-def set_rate(lab, rate):
-    """What waits there is gone with the old qdisc; until then it holds the socket that sent it, ended or not."""
-    c = lab.netns["c"]
-    c.run("tc", "qdisc", "del", "dev", BELOW, "root", check=False)
-    c.run("tc", "qdisc", "add", "dev", BELOW, "root", "tbf", "rate", rate, "burst", 2000, "limit", 100_000_000)
-
-
-def below_bytes(lab):
-    return lab.netns["c"].link(BELOW)["stats64"]["tx"]["bytes"]
 
 
 def blast(lab, version):
@@ -147,8 +122,13 @@ def nothing(cases, lab, version):
         expect(took <= 1.0, f"it took {took:.2f} s")
 
 
-def comes_back(cases, lab):
-    with cases.case("an egress that took nothing and is free again has its buffers back, without new frames for it"):
+def comes_back(cases, lab, idle):
+    """A worker that sleeps does so in poll(), by which the kernel's copy-mode sockets transmit of their own accord: only
+    one that spins has to come back to what it left in the ring."""
+    lab.router.stop()
+    lab.router.write_config(idle=idle)
+    start(lab, "8bit")
+    with cases.case(f"an egress that took nothing and is free again has its buffers back, without new frames for it ({idle})"):
         flood(lab, 4, 1).wait(30)
         waiting = below_bytes(lab)
         set_rate(lab, "1gbit")
@@ -171,7 +151,8 @@ def main():
         for version in (4, 6):
             nothing(cases, lab, version)
             start(lab, "8bit")
-        comes_back(cases, lab)
+        for idle in ("sleep", "spin"):
+            comes_back(cases, lab, idle)
     return cases.finish()
 
 

@@ -1,35 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Busy loops of an unprivileged user on the worker's core: they take nothing from the fast path."""
+"""Busy loops of an unprivileged user: they take nothing from the fast path, and hold up no start."""
 
 import os
-import subprocess
+import pathlib
 import sys
 
 from lab.cases import Cases, Skip, Stolen, build_dir, expect
+from lab.load import BusyLoops, Load
 from lab.star import StarLab, host_address
 from lab.traffic import Blast
 
 WORKER_CORE = 1  # as Router.write_config() has it
 PPS = 10000      # of each family
 SECONDS = 4
-
-
-class BusyLoops:
-    """Of nobody, on the worker's core, while the `with` lasts."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __enter__(self):
-        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "taskset", "-c", str(WORKER_CORE), "sh", "-c",
-                "while :; do :; done"]
-        self.loops = [subprocess.Popen(argv, start_new_session=True) for _ in range(self.count)]
-
-    def __exit__(self, *_):
-        for loop in self.loops:
-            loop.kill()
-        for loop in self.loops:
-            loop.wait()
+START_SECONDS = 2.0  # as the fast path must be back after a kill
 
 
 def traffic(lab):
@@ -66,17 +50,35 @@ def starved(cases, lab, count):
         if not real_time(lab):
             raise Skip(f"the kernel gives the worker no real-time class here: {lab.router.log_tail(20)}")
         lab.router.stop()
-        with BusyLoops(count):
+        with BusyLoops([WORKER_CORE] * count):
             twin_lost, twin_sent = traffic(lab)
         lab.router.start()
         lab.resolve("a", "b")
         before = lab.router.settled_counters()["forwarded"]
-        with BusyLoops(count):
+        with BusyLoops([WORKER_CORE] * count):
             lost, sent = traffic(lab)
         forwarded = lab.router.settled_counters()["forwarded"] - before
         print(f"    {lost} of {sent} lost, {forwarded} on the fast path; with the kernel alone {twin_lost} of {twin_sent}")
         expect(lost <= twin_lost + sent // 1000, f"{lost} of {sent} lost; with the kernel alone {twin_lost}")
         expect(forwarded >= 0.98 * sent, f"{forwarded} of {sent} took the fast path")
+
+
+def starts(cases, lab):
+    """After a kill -9, for instance: until then the kernel forwards."""
+    with cases.case("busy loops on all cores and a compiler: it starts within 2 s all the same", Stolen()):
+        took = []
+        with Load():
+            for _ in range(5):
+                lab.router.kill()
+                took.append(lab.router.start())
+        took.sort()
+        stat = pathlib.Path(f"/proc/{lab.router.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        print(f"    after {', '.join(f'{seconds:.2f}' for seconds in took)} s, at nice {stat[16]}")
+        expect(took[len(took) // 2] <= START_SECONDS, f"after {took} s")
+        expect(stat[16] == "-10", f"it runs at nice {stat[16]}")
+        autogroup = pathlib.Path(f"/proc/{lab.router.process.pid}/autogroup")
+        if autogroup.exists():
+            expect(autogroup.read_text().endswith("nice -10\n"), f"its session: {autogroup.read_text()}")
 
 
 def main():
@@ -90,6 +92,7 @@ def main():
         lab.resolve("a", "b")
         for count in (8, 30):
             starved(cases, lab, count)
+        starts(cases, lab)
     return cases.finish()
 
 

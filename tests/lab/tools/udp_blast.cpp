@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // udp-blast ADDRESS[/LENGTH]|@FILE PORT PPS SECONDS SIZE: numbered UDP packets at a steady rate, prints
 // {"sent": N}. With a prefix, or a file of addresses, each packet goes to another address of it, in turn. The
-// first eight bytes of the payload are the number, from 0, in host order; udp-count reads them.
+// first eight bytes of the payload are the number, from 0, in host order, the next eight, where there is
+// room, the time (CLOCK_MONOTONIC, ns) at which it was sent; udp-count reads them.
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -158,9 +159,13 @@ int main(int argc, char** argv) {
         const uint64_t due = elapsed / second * pps + elapsed % second * pps / second + 1;
         while (sent < due && sent < total) {
             const size_t n = std::min<uint64_t>({batch, due - sent, total - sent});
+            const uint64_t at = now();
             for (size_t i = 0; i < n; ++i) {
                 const uint64_t number = sent + i;
                 std::memcpy(&payload[i * size], &number, sizeof number);
+                if (size >= sizeof number + sizeof at) {
+                    std::memcpy(&payload[i * size + sizeof number], &at, sizeof at);
+                }
                 to[i] = target.of(number);
             }
             const int done = sendmmsg(fd, messages.data(), static_cast<unsigned>(n), 0);

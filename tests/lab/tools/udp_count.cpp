@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // udp-count PORT: counts what udp-blast sends. After SIGINT, once nothing came for half a second, prints
-// {"received", "duplicated", "reordered", "largest_gap_ms", "gap_at"}; a gap is seen to 1 ms.
+// {"received", "duplicated", "reordered", "largest_gap_ms", "gap_at", "oldest_ms"}; a gap is seen to 1 ms,
+// and so is how long the packet was on its way that took longest.
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -29,6 +30,11 @@ uint64_t now() {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return static_cast<uint64_t>(t.tv_sec) * second + static_cast<uint64_t>(t.tv_nsec);
 }
+
+struct Payload {
+    uint64_t number;
+    uint64_t sent_at;
+};
 
 struct Tally {
     std::vector<bool> seen;
@@ -83,11 +89,11 @@ int main(int argc, char** argv) {
     act.sa_handler = [](int) { ending = 1; };
     sigaction(SIGINT, &act, nullptr);
 
-    std::array<uint64_t, batch> numbers{};
+    std::array<Payload, batch> payloads{};
     std::array<iovec, batch> parts{};
     std::array<mmsghdr, batch> messages{};
     for (size_t i = 0; i < batch; ++i) {
-        parts[i] = {&numbers[i], sizeof numbers[i]};
+        parts[i] = {&payloads[i], sizeof payloads[i]};
         messages[i].msg_hdr.msg_iov = &parts[i];
         messages[i].msg_hdr.msg_iovlen = 1;
     }
@@ -96,6 +102,7 @@ int main(int argc, char** argv) {
     uint64_t last = 0;
     uint64_t gap = 0;
     uint64_t gap_at = 0;
+    uint64_t oldest = 0;
     while (true) {
         const int n = recvmmsg(fd, messages.data(), batch, MSG_DONTWAIT, nullptr);
         const uint64_t at = now();
@@ -106,8 +113,11 @@ int main(int argc, char** argv) {
             }
             last = at;
             for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
-                if (messages[i].msg_len == sizeof numbers[i]) {
-                    tally.add(numbers[i]);
+                if (messages[i].msg_len >= sizeof(uint64_t)) {
+                    tally.add(payloads[i].number);
+                }
+                if (messages[i].msg_len == sizeof(Payload) && payloads[i].sent_at < at) {
+                    oldest = std::max(oldest, at - payloads[i].sent_at);
                 }
             }
             continue;
@@ -121,9 +131,9 @@ int main(int argc, char** argv) {
     }
     std::printf(
         "{\"received\": %llu, \"duplicated\": %llu, \"reordered\": %llu, \"largest_gap_ms\": %.1f, "
-        "\"gap_at\": %llu}\n",
+        "\"gap_at\": %llu, \"oldest_ms\": %.1f}\n",
         static_cast<unsigned long long>(tally.received), static_cast<unsigned long long>(tally.duplicated),
         static_cast<unsigned long long>(tally.reordered), static_cast<double>(gap) / 1e6,
-        static_cast<unsigned long long>(gap_at));
+        static_cast<unsigned long long>(gap_at), static_cast<double>(oldest) / 1e6);
     return 0;
 }
