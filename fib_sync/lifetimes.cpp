@@ -82,7 +82,10 @@ Lifetimes::Answer Lifetimes::ask(const Prefix& prefix) {
     ++questions_;
     const auto answer = kernel_.route_to(*address);
     const bool held = answer && *answer && (*answer)->prefix == prefix && mirror_.in_force(**answer);
-    return {.asked = answer.has_value(), .held = held ? *answer : std::nullopt};
+    // A longer prefix that the mirror does not know yet, an anycast address for one, says nothing of this
+    // one.
+    const bool longer = answer && *answer && (*answer)->prefix.length > prefix.length;
+    return {.asked = answer.has_value() && !longer, .held = held ? *answer : std::nullopt};
 }
 
 void Lifetimes::renew(const Prefix& prefix, Mirror::Limited& limited, uint64_t now) {
