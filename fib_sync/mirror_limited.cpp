@@ -64,8 +64,10 @@ void Mirror::suspect(const RouteMessage& dumped) {
         return;
     }
     const bool hides = dumped.paths.size() > 1;
-    if (hides || (dumped.lifetime_ms == 0 && dumped.protocol <= RTPROT_STATIC)) {
-        suspects_.insert_or_assign(dumped.prefix, Suspect{.questions = 3, .dumped = true, .hides = hides});
+    const bool ends = dumped.lifetime_ms == 0 && dumped.protocol <= RTPROT_STATIC;
+    if (hides || ends) {
+        suspects_.insert_or_assign(dumped.prefix,
+                                   Suspect{.questions = ends ? 3U : 1U, .dumped = true, .hides = hides});
     }
 }
 

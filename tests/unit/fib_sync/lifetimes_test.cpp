@@ -282,7 +282,7 @@ TEST_F(LifetimesTest, ARouteThatADumpHidesIsFoundWhereTheKernelUsesIt) {
     EXPECT_NE(sink_.outcome("2001:db8::/32"), "punt_unsupported");
 }
 
-TEST_F(LifetimesTest, AMultipathRouteThatHidesNoneForwardsOn) {
+TEST_F(LifetimesTest, AMultipathRouteThatHidesNoneIsAskedAboutOnce) {
     RouteMessage several = route("2001:db8::/32", {via("fe80::1", e0), via("fe80::2", e1)}, 1024);
     RouteMessage path = route("2001:db8::/32", {via("fe80::3", e0)}, 1024);
     RouteMessage other = route("2001:db8::/32", {on(e0)}, 512);
@@ -304,7 +304,7 @@ TEST_F(LifetimesTest, AMultipathRouteThatHidesNoneForwardsOn) {
         EXPECT_EQ(forwards.substr(0, 7), "forward");
         pass(1000);
         EXPECT_EQ(sink_.outcome("2001:db8::/32"), forwards);
-        EXPECT_EQ(kernel_.asked, 3);
+        EXPECT_EQ(kernel_.asked, 1);
     }
 }
 
@@ -329,6 +329,23 @@ TEST_F(LifetimesTest, ARouteThatADumpTellsAtItsEndEnds) {
             EXPECT_EQ(sink_.outcome("2001:db8::/32"), "punt_unsupported") << left << " ms are left";
         }
     }
+}
+
+// The router's anycast address of a connected prefix, whose message is on its way.
+TEST_F(LifetimesTest, AnAnswerAboutALongerPrefixSaysNothing) {
+    RouteMessage on_link = route("2001:db8::/64", {on(e0)}, 256);
+    on_link.protocol = RTPROT_KERNEL;
+    mirror_.begin_resync();
+    mirror_.apply(link(e0, "e0"));
+    mirror_.apply(on_link);
+    mirror_.end_resync();
+    mirror_.end_replay();
+    mirror_.commit();
+    kernel_.route = route("2001:db8::/128", {on(e0)}, 0);
+    pass(1000);
+    EXPECT_EQ(kernel_.asked, 3);
+    EXPECT_EQ(sink_.outcome("2001:db8::/64"), "punt_glean");
+    EXPECT_TRUE(mirror_.limited().empty());
 }
 
 TEST_F(LifetimesTest, WhatADumpTellsWithoutALifetimeForwardsOn) {
