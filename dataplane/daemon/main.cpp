@@ -391,7 +391,7 @@ int main(int argc, char** argv) {
         return fatal(cores.error(), exit_config);
     }
     start_log(config->log_level);
-    if (auto ready = preflight(*config, self.cpus()); !ready) {
+    if (auto ready = preflight(); !ready) {
         return fatal(ready.error());
     }
     warn_of_bypass(*config);

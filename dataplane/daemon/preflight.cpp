@@ -85,14 +85,11 @@ Status check_cores(const std::vector<uint16_t>& cores, const cpu_set_t& allowed)
     return {};
 }
 
-Status preflight(const Config& config, const cpu_set_t& cpus) {
+Status preflight() {
     if (geteuid() != 0) {
         return fail("must run as root: it opens AF_XDP sockets and makes TAP devices");
     }
-    if (auto kernel = check_kernel(); !kernel) {
-        return kernel;
-    }
-    return check_cores(config.workers.cores, cpus);
+    return check_kernel();
 }
 
 std::string too_few_queues(const std::string& port, size_t queues, size_t workers) {

@@ -16,9 +16,8 @@ namespace millrace::dataplane {
 
 // Of those cores, the process may use each. Main thread.
 Status check_cores(const std::vector<uint16_t>& cores, const cpu_set_t& allowed);
-// Permissions, kernel features, cores: what no port can do without. cpus: those that the process may use.
-// Main thread.
-Status preflight(const Config& config, const cpu_set_t& cpus);
+// Permissions and kernel features: what no port can do without. Main thread.
+Status preflight();
 // What keeps each port from being served, by PortId: no netdev, too few queues, no classifier. One line;
 // empty: nothing is known. Main thread.
 Result<std::vector<std::string>> port_problems(const Config& config);

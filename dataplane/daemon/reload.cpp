@@ -19,7 +19,10 @@ Result<Config> usable_config(const std::string& path, const cpu_set_t& cpus) {
     if (!config) {
         return config;
     }
-    if (auto ready = preflight(*config, cpus); !ready) {
+    if (auto cores = check_cores(config->workers.cores, cpus); !cores) {
+        return tl::unexpected(cores.error());
+    }
+    if (auto ready = preflight(); !ready) {
         return tl::unexpected(ready.error());
     }
     // A port that can't be served is the kernel's; a daemon without any would end. Nothing here may wait for
