@@ -13,13 +13,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
-#include <ctime>
 #include <functional>
 #include <nlohmann/json.hpp>
 
 #include "dataplane/fib/tables.hpp"
 #include "dataplane/forward/forwarder.hpp"
 #include "dataplane/port/eal.hpp"
+#include "support/cpu_seconds.hpp"
 #include "support/frame.hpp"
 #include "support/full_table.hpp"
 
@@ -45,12 +45,6 @@ struct Options {
     unsigned rounds = 7;
     uint64_t packets = 8'000'000;  // each time one is measured
 };
-
-double cpu_seconds() {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 template <class T>
 T must(Result<T> result) {

@@ -7,13 +7,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <ctime>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "benchmarks/rte_fib_baseline.hpp"
 #include "dataplane/fib/lpm_trie.hpp"
+#include "support/cpu_seconds.hpp"
 #include "support/full_table.hpp"
 
 namespace millrace::test {
@@ -38,12 +38,6 @@ struct Options {
     unsigned rounds = 9;
     size_t updates = 2'000'000;  // of each family
 };
-
-double cpu_seconds() {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 // What malloc could give back is given back before, so that what grows is what is used.
 size_t resident() {

@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "steering_bpf/reason_names.hpp"
+#include "tests/support/test_run.hpp"
 
 namespace millrace::test {
 namespace {
@@ -116,18 +117,10 @@ void ClassifierTest::remove_socket() {
 void ClassifierTest::expect(millrace_steer_reason reason, const Bytes& frame) {
     const auto before = maps().counters();
     ASSERT_TRUE(before);
-    Bytes out(frame.size() + 1);
-    LIBBPF_OPTS(bpf_test_run_opts, options);
-    options.data_in = frame.data();
-    options.data_size_in = static_cast<uint32_t>(frame.size());
-    options.data_out = out.data();
-    options.data_size_out = static_cast<uint32_t>(out.size());
-    options.repeat = 1;
-    ASSERT_EQ(bpf_prog_test_run_opts(program(), &options), 0) << "errno " << errno;
-    out.resize(options.data_size_out);
-    EXPECT_EQ(options.retval,
-              static_cast<uint32_t>(reason == MILLRACE_STEER_REDIRECT ? XDP_REDIRECT : XDP_PASS));
-    EXPECT_EQ(out, frame) << "the frame was modified";
+    const TestRun run = test_run(program(), frame);
+    ASSERT_EQ(run.error, 0);
+    EXPECT_EQ(run.action, static_cast<uint32_t>(reason == MILLRACE_STEER_REDIRECT ? XDP_REDIRECT : XDP_PASS));
+    EXPECT_EQ(run.frame, frame) << "the frame was modified";
 
     const auto after = maps().counters();
     ASSERT_TRUE(after);

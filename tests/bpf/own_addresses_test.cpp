@@ -7,6 +7,7 @@
 #include "classifier_fixture.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "steering_bpf/reason_names.hpp"
+#include "tests/support/test_run.hpp"
 
 namespace millrace::test {
 namespace {
@@ -80,11 +81,9 @@ TEST_P(OwnAddressesTest, NoTableYet) {
     ASSERT_TRUE(port->configure(plain_config()));
     port->beat(monotonic_ns());
     const Bytes frame = to(numbered(GetParam(), 1));
-    LIBBPF_OPTS(bpf_test_run_opts, options);
-    options.data_in = frame.data();
-    options.data_size_in = static_cast<uint32_t>(frame.size());
-    ASSERT_EQ(bpf_prog_test_run_opts(program.get(), &options), 0);
-    EXPECT_EQ(options.retval, static_cast<uint32_t>(XDP_PASS));
+    const TestRun run = test_run(program.get(), frame);
+    ASSERT_EQ(run.error, 0);
+    EXPECT_EQ(run.action, static_cast<uint32_t>(XDP_PASS));
     EXPECT_EQ(port->counters().value()[MILLRACE_STEER_DISABLED].packets, 1U);
 }
 
@@ -127,10 +126,7 @@ class SteeringTest : public ClassifierTest {
     // Counters are read through the daemon's own maps, which are open.
     void verdict(millrace_steer_reason reason, const Bytes& frame) {
         const uint64_t before = steering_->counters(port_).value()[reason].packets;
-        LIBBPF_OPTS(bpf_test_run_opts, options);
-        options.data_in = frame.data();
-        options.data_size_in = static_cast<uint32_t>(frame.size());
-        ASSERT_EQ(bpf_prog_test_run_opts(program(), &options), 0);
+        ASSERT_EQ(test_run(program(), frame).error, 0);
         EXPECT_EQ(steering_->counters(port_).value()[reason].packets, before + 1)
             << "not " << steering::reason_names[reason];
     }

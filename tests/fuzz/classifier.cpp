@@ -28,6 +28,7 @@
 #include "steering_bpf/port.hpp"
 #include "steering_bpf/reason_names.hpp"
 #include "tests/fuzz/classifier_model.hpp"
+#include "tests/support/test_run.hpp"
 
 using namespace millrace;
 using namespace millrace::test;
@@ -122,17 +123,15 @@ class Classifier {
         return sum;
     }
     // What the program returns.
-    uint32_t run(std::span<const uint8_t> frame) {
-        out_.resize(frame.size());
-        LIBBPF_OPTS(bpf_test_run_opts, options);
-        options.data_in = frame.data();
-        options.data_size_in = static_cast<uint32_t>(frame.size());
-        options.data_out = out_.data();
-        options.data_size_out = static_cast<uint32_t>(out_.size());
-        options.repeat = 1;
-        must(bpf_prog_test_run_opts(program_.get(), &options) == 0, "a test run");
-        must(std::equal(frame.begin(), frame.end(), out_.begin()), "the frame was changed");
-        return options.retval;
+    [[nodiscard]] uint32_t run(std::span<const uint8_t> frame) const {
+        const TestRun run = test_run(program_.get(), frame);
+        if (run.error != 0) {
+            give_up(fmt::format("a test run: {}", std::strerror(run.error)));
+        }
+        if (!std::equal(frame.begin(), frame.end(), run.frame.begin(), run.frame.end())) {
+            give_up("the frame was changed");
+        }
+        return run.action;
     }
     // Which reason counted since the counters were `before`.
     std::string what_counted(const steering::Counters& before) {
@@ -153,7 +152,6 @@ class Classifier {
     std::vector<steering::LocalTable> own_;
     millrace_steer_config policy_{};
     std::vector<millrace_steer_counter> each_cpu_{static_cast<size_t>(libbpf_num_possible_cpus())};
-    std::vector<uint8_t> out_;
 };
 
 }  // namespace
@@ -174,7 +172,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (classifier->counted(reason) != before + 1 || (returned == XDP_REDIRECT) != redirects ||
         (returned == XDP_PASS) == redirects) {
         const auto all = classifier->counters();
-        classifier->run(frame);
+        static_cast<void>(classifier->run(frame));
         give_up(fmt::format("flags {:#x}: the model says {}, the classifier{} and returns {}", flags,
                             steering::reason_names[reason], classifier->what_counted(all), returned));
     }
