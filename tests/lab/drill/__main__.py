@@ -84,7 +84,7 @@ def arguments():
                                      epilog="Exits with 1 when a requirement is missed.")
     parser.add_argument("--only", metavar="REGEX", default="", help="only drills whose name matches")
     parser.add_argument("--quiet-only", action="store_true", help="not again on a loaded machine")
-    parser.add_argument("--brief", action="store_true", help="the shortened form, as tests/run has it")
+    parser.add_argument("--brief", action="store_true", help="a shorter form of fewer drills")
     parser.add_argument("--seconds", type=float, metavar="N", help="how long the traffic of a drill lasts, where it may be chosen")
     parser.add_argument("--list", action="store_true", help="the names of the drills")
     parser.add_argument("--json", metavar="FILE", help="write all figures to FILE")

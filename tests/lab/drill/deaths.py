@@ -19,21 +19,13 @@ EACH_MS = 10        # lost for each death
 BACK_SECONDS = 2.0
 STOP_MS = 60        # lost while it stands still
 HEARTBEAT_MS = 200  # [steering] heartbeat_timeout_ms, by default
-FAST = 0.98         # of the packets that take the fast path where nothing keeps them from it
 
 
 class Nothing(Drill):
     title = "nothing happens"
     required = "0; loaded: the kernel's + 0.1 %"
     seconds, brief_seconds = 10, 4
-
-    def act(self, side, figures):
-        time.sleep(self.lasts / 2)
-
-    def judge(self, mill, twin, loaded):
-        yield from no_more_lost(mill, twin, loaded)
-        if mill.fast < FAST:
-            yield f"only {mill.fast:.1%} took the fast path"
+    stays_fast = True
 
 
 class Death(Drill):
@@ -172,7 +164,6 @@ class StopPunter(Stop):
     """What it has to hand back goes to d, over a link that is no port."""
     title = "the punting thread stopped, 5 s"
     required = f"<= {STOP_MS} ms, of the punts too"
-    twin_acts = False
 
     def runs(self, side):
         return super().runs(side) + side.blasts_to("d", self.lasts)

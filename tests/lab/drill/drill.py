@@ -2,11 +2,13 @@
 """What every drill has, and how one is run on both routers."""
 
 import dataclasses
+import functools
 import time
 
 from .rig import PPS
 
 ALLOWED_LOADED = 0.001  # of all packets, beyond what the kernel loses, while the machine is loaded
+FAST = 0.98             # of the packets that take the fast path where nothing keeps them from it
 
 
 @dataclasses.dataclass
@@ -43,6 +45,7 @@ class Drill:
     brief = True          # has a place in the shortened form
     twin_acts = True      # what happens, happens to the kernel's router, too
     scales = False        # its time can be chosen
+    stays_fast = False    # nothing keeps the packets from the fast path
     pps = PPS
 
     def __init__(self, brief=False):
@@ -56,7 +59,8 @@ class Drill:
         return side.blasts(self.lasts, self.pps)
 
     def act(self, side, figures):
-        """While it lasts."""
+        """While it lasts; by default nothing."""
+        time.sleep(self.lasts / 2)
 
     def settle(self, side, figures):
         """After the traffic: all is as it was before."""
@@ -67,6 +71,8 @@ class Drill:
     def judge(self, mill, twin, loaded):
         """One text for each requirement that was missed."""
         yield from no_more_lost(mill, twin, loaded)
+        if self.stays_fast and mill.fast < FAST:
+            yield f"only {mill.fast:.1%} took the fast path"
 
     def note(self, mill, twin):
         """What the columns don't say."""
@@ -91,7 +97,8 @@ def run(drill, side):
         if acts:
             drill.prepare(side)
         dropped, fast, counts = side.dropped(), side.redirected(), side.counts()
-        results = side.measure(drill.runs(side), lambda: drill.act(side, figures) if acts else time.sleep(drill.lasts / 2))
+        act = drill.act if acts else functools.partial(Drill.act, drill)
+        results = side.measure(drill.runs(side), lambda: act(side, figures))
         fast = side.redirected() - fast
         # Of one life of the daemon: where it began another, they say less than nothing.
         figures["counts"] = {k: v - counts.get(k, 0) for k, v in side.counts().items() if v > counts.get(k, 0)}

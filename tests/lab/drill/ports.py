@@ -6,7 +6,7 @@ import time
 from .. import comings, port_moves
 from ..netns import wait_until
 from ..star import edge_address
-from .drill import Drill, no_more_lost
+from .drill import Drill
 from .rig import C_PPS
 
 SLACK_MS = 100
@@ -44,7 +44,7 @@ class PortChange(Drill):
         figures["c_lost_ms"] = max(r["lost"] for r in results) * 1000 / C_PPS
 
     def judge(self, mill, twin, loaded):
-        yield from no_more_lost(mill, twin, loaded)
+        yield from super().judge(mill, twin, loaded)
         ours, theirs = mill.figures, twin.figures
         # The same commands may take longer in one of the two.
         limit = theirs["c_lost_ms"] + SLACK_MS + 1000 * max(0, ours["took"] - theirs["took"])
