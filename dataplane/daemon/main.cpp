@@ -183,12 +183,14 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (!tables) {
         return tl::unexpected(tables.error());
     }
-    const auto punter = Punter::start(std::move(open.taps), config.sizes.punt_ring, config.punt.rate);
+    const auto punter = Punter::start(std::move(open.taps), config.sizes.punt_ring, config.punt.rate,
+                                      config.steering.heartbeat_timeout_ms);
     if (!punter) {
         return tl::unexpected(punter.error());
     }
     const Ended workers_ended;
-    const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings());
+    const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings(),
+                                          config.steering.heartbeat_timeout_ms);
     if (!workers) {
         return tl::unexpected(workers.error());
     }
