@@ -18,6 +18,7 @@
 #include "dataplane/daemon/actions.hpp"
 #include "dataplane/daemon/check.hpp"
 #include "dataplane/daemon/drain.hpp"
+#include "dataplane/daemon/heart.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
 #include "dataplane/daemon/port_states.hpp"
@@ -40,8 +41,7 @@ using namespace millrace::dataplane;
 
 namespace {
 
-constexpr uint64_t heartbeat_period_us = 20'000;  // under half of the shortest timeout that may be configured
-constexpr uint64_t sync_tick_us = 5'000;
+constexpr uint64_t sync_tick_us = Heart::turn_us;
 constexpr uint64_t room_period_us = 200'000;
 constexpr uint64_t steering_poll_us = Steering::poll_ms * 1000;
 // Far more than full rings need; what is left then waits for a netdev that sends nothing.
@@ -91,20 +91,6 @@ Ruleset ruleset() {
     return {.fd = nft->fd(),
             .take = [nft] { return nft->news().lost; },
             .settle = [nft] { return nft->settle(); }};
-}
-
-std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& open, Punter& punter,
-                                         const Steering& steering) {
-    std::vector<PortKeeper::Kept> kept;
-    for (size_t p = 0; p < config.ports.size(); ++p) {
-        const PortId id{static_cast<uint16_t>(p)};
-        kept.push_back({.config = config.ports[p],
-                        .port = &open.ports[p],
-                        .tap = punter.tap(id),
-                        .program = steering.program(id),
-                        .mode = steering.mode(id)});
-    }
-    return kept;
 }
 
 Status serve(const Config& config, const Options& options, Self& self) {
@@ -201,7 +187,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     PortStates states(open, steering, **tables);
     states.set_drained(self.drained());
     const Ended keeper_ended;
-    const auto keeper = PortKeeper::start(kept_ports(config, open, **punter, steering),
+    const auto keeper = PortKeeper::start(PortKeeper::kept(config, open, **punter, steering),
                                           config.steering.pin_root, config.workers.cores.size());
     (*tables)->observe(
         {.interface_changed = [&](PortId port,
@@ -221,6 +207,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
         return tl::unexpected(sync.error());
     }
 
+    const auto heart = Heart::start({open.ports, **workers, **punter, (*sync)->event_fd(), steering}, config);
     PuntRelief relief(names, **punter, **workers, **tables, steering);
     const auto follow_firewall = [&] {
         steering.follow_firewall(
@@ -256,7 +243,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
             return;
         }
         enabled = true;
-        steering.beat();
+        heart->begin();
         enabling = steering.enable(true);
         if (!enabling) {
             (*loop)->stop();
@@ -266,13 +253,18 @@ Status serve(const Config& config, const Options& options, Self& self) {
         sd_notify(0, "READY=1\nSTATUS=forwarding");
     };
     for (auto added :
-         {keep((*loop)->on_io((*sync)->event_fd(), EPOLLIN, [&](uint32_t) { (*sync)->on_event_readable(); })),
+         {keep((*loop)->on_io((*sync)->event_fd(), EPOLLIN,
+                              [&](uint32_t) {
+                                  (*sync)->on_event_readable();
+                                  heart->turn(**sync);
+                              })),
           keep((*loop)->on_io((*sync)->dump_fd(), EPOLLIN, [&](uint32_t) { (*sync)->on_dump_readable(); })),
           keep((*loop)->on_io((*sync)->work_fd(), EPOLLIN, [&](uint32_t) { (*sync)->tick(); })),
           keep((*loop)->every(sync_tick_us,
                               [&] {
                                   (*sync)->tick();
                                   (*tables)->commit();  // grace periods that have ended since the last change
+                                  heart->turn(**sync);
                                   enable_once_synced();
                               })),
           keep((*loop)->every(PuntRelief::period_us, [&] { relief.look(); })),
@@ -280,13 +272,11 @@ Status serve(const Config& config, const Options& options, Self& self) {
           keep((*loop)->on_io(steering.watch_fd(), EPOLLIN, [&](uint32_t) { steering.look(); })),
           keep((*loop)->on_io(steering.firewall_fd(), EPOLLIN, [&](uint32_t) { follow_firewall(); })),
           keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),
-          keep((*loop)->every(heartbeat_period_us, [&] {
+          keep((*loop)->every(Heart::tell_us, [&] {
               states.probe();
               states.found(keeper->findings());
-              if ((*workers)->all_made_progress()) {
-                  if (enabled) {
-                      steering.beat();
-                  }
+              heart->tell();
+              if (heart->whole()) {
                   // Also before it is ready: the watchdog goes on when the daemon starts itself again.
                   sd_notify(0, "WATCHDOG=1");
               }

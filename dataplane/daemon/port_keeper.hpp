@@ -15,8 +15,9 @@
 #include <thread>
 #include <vector>
 
-#include "dataplane/port/af_xdp_port.hpp"
-#include "dataplane/punt/tap.hpp"
+#include "dataplane/daemon/open_ports.hpp"
+#include "dataplane/daemon/steering.hpp"
+#include "dataplane/punt/punter.hpp"
 #include "millrace/config.hpp"
 #include "steering_bpf/mode.hpp"
 
@@ -39,6 +40,9 @@ class PortKeeper {
         uint32_t program;                    // of the classifier that its sockets are with
         std::optional<steering::Mode> mode;  // to attach in again; nullopt: automatic
     };
+    // All that were configured, by PortId. What is given outlives the keeper.
+    static std::vector<Kept> kept(const Config& config, const OpenPorts& open, Punter& punter,
+                                  const Steering& steering);
     // ports: by PortId. Main thread.
     static std::unique_ptr<PortKeeper> start(std::vector<Kept> ports, std::string pin_root, size_t workers);
     ~PortKeeper();

@@ -44,7 +44,6 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
                                                          *set->forwarders_.back(), tables.quiescence(),
                                                          *set->counters_.back(), chosen, late_ms));
     }
-    set->last_loops_.resize(count);
     for (size_t w = 0; w < count; ++w) {
         const auto run = [](void* worker) {
             static_cast<Worker*>(worker)->run();
@@ -72,16 +71,6 @@ uint64_t WorkerSet::packets(PortId ingress, Reason reason) const {
         sum += c->port[raw(ingress)].by_reason[static_cast<unsigned>(reason)].read();
     }
     return sum;
-}
-
-bool WorkerSet::all_made_progress() {
-    bool all = true;
-    for (size_t w = 0; w < counters_.size(); ++w) {
-        const uint64_t loops = counters_[w]->loops.read();
-        all &= loops != last_loops_[w];
-        last_loops_[w] = loops;
-    }
-    return all;
 }
 
 }  // namespace millrace::dataplane

@@ -30,8 +30,6 @@ class WorkerSet {
     // Sum over the workers.
     [[nodiscard]] uint64_t packets(PortId ingress, Reason reason) const;
 
-    // Control thread: has every worker gone round since the last call?
-    [[nodiscard]] bool all_made_progress();
     // Of the worker's thread; 0: it has not begun.
     [[nodiscard]] int tid(size_t worker) const { return workers_[worker]->tid(); }
 
@@ -40,7 +38,6 @@ class WorkerSet {
     std::vector<std::unique_ptr<WorkerCounters>> counters_;
     std::vector<std::unique_ptr<Forwarder>> forwarders_;
     std::vector<std::unique_ptr<Worker>> workers_;
-    std::vector<uint64_t> last_loops_;
 };
 
 }  // namespace millrace::dataplane

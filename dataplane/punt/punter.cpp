@@ -9,6 +9,8 @@
 #include <chrono>
 #include <utility>
 
+#include "dataplane/forward/scheduling.hpp"
+
 namespace millrace::dataplane {
 
 namespace {
@@ -140,6 +142,8 @@ unsigned Punter::round() {
 }
 
 void Punter::run() {
+    // What it has waits no longer than the heartbeat's timeout, whoever else wants the core.
+    schedule_this_thread(Scheduling::nice);
     unsigned empty_rounds = rounds_to_idle;
     while (true) {
         const bool last = stop_.load(std::memory_order_acquire);
