@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // millraced: the forwarder and the mirror. main() is the ordered list of what is started; what is declared
 // later is torn down first. The only place that sees both fib_sync and the dataplane.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <systemd/sd-daemon.h>
@@ -19,6 +18,7 @@
 #include "dataplane/daemon/check.hpp"
 #include "dataplane/daemon/drain.hpp"
 #include "dataplane/daemon/heart.hpp"
+#include "dataplane/daemon/log.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
 #include "dataplane/daemon/port_states.hpp"
@@ -62,16 +62,10 @@ struct Ended {
 };
 
 int fatal(const Error& error) {
-    fmt::print(stderr, "millraced: {}\n", error.text());
+    if (flush_log()) {  // else nobody would read it, and it would wait for that
+        fmt::print(stderr, "millraced: {}\n", error.text());
+    }
     return 1;
-}
-
-void start_log(const std::string& level) {
-    auto logger = spdlog::stderr_logger_mt("millraced");
-    // Under systemd the journal adds the time, and reads the priority from the prefix.
-    spdlog::set_default_logger(logger);
-    spdlog::set_level(spdlog::level::from_str(level));
-    spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
 }
 
 RowOpener refuse_plant() {
@@ -189,6 +183,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     const Ended keeper_ended;
     const auto keeper = PortKeeper::start(PortKeeper::kept(config, open, **punter, steering),
                                           config.steering.pin_root, config.workers.cores.size());
+    next_config.ask_queues([&](const std::string& port) { return keeper->queues_of(port); });
     (*tables)->observe(
         {.interface_changed = [&](PortId port,
                                   const Interface* interface) { states.interface_changed(port, interface); },
@@ -268,7 +263,11 @@ Status serve(const Config& config, const Options& options, Self& self) {
                                   enable_once_synced();
                               })),
           keep((*loop)->every(PuntRelief::period_us, [&] { relief.look(); })),
-          keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
+          keep((*loop)->every(room_period_us,
+                              [&] {
+                                  (*tables)->tell_room();
+                                  tell_of_lost_log_lines();
+                              })),
           keep((*loop)->on_io(steering.watch_fd(), EPOLLIN, [&](uint32_t) { steering.look(); })),
           keep((*loop)->on_io(steering.firewall_fd(), EPOLLIN, [&](uint32_t) { follow_firewall(); })),
           keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),
@@ -369,7 +368,7 @@ int main(int argc, char** argv) {
     if (!config) {
         return fatal(config.error());
     }
-    start_log(config->log_level);
+    start_log(*config);
     if (auto ready = preflight(*config, self.cpus()); !ready) {
         return fatal(ready.error());
     }
@@ -378,6 +377,7 @@ int main(int argc, char** argv) {
         if (auto good = check(*config, ruleset()); !good) {
             return fatal(good.error());
         }
+        flush_log();
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;
@@ -385,5 +385,6 @@ int main(int argc, char** argv) {
     if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());
     }
+    flush_log();
     return self.starts_again() ? fatal(self.exec_again()) : 0;
 }

@@ -78,6 +78,16 @@ std::vector<PortFinding> PortKeeper::findings() const {
     return findings_;
 }
 
+uint32_t PortKeeper::queues_of(const std::string& port) const {
+    const std::lock_guard lock(mutex_);
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        if (ports_[p].config.name == port) {
+            return findings_[p].queues;
+        }
+    }
+    return 0;
+}
+
 void PortKeeper::run() {
     std::unique_lock lock(mutex_);
     while (!stop_) {
@@ -86,6 +96,7 @@ void PortKeeper::run() {
         std::vector<PortFinding> found;
         for (size_t p = 0; p < ports_.size(); ++p) {
             found.push_back(look(p));
+            found.back().queues = netdev_queues(ports_[p].config.name);
         }
         lock.lock();
         findings_ = std::move(found);

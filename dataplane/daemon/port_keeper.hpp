@@ -27,6 +27,7 @@ struct PortFinding {
     std::string problem;    // of a port that is open: why it can't be served all the same
     std::string obstacle;   // why it can't be opened (again) now
     bool openable = false;  // it could be opened (again), and would be served better for it
+    uint32_t queues = 0;    // that its netdev has; 0: not known
 
     bool operator==(const PortFinding&) const = default;
 };
@@ -49,6 +50,8 @@ class PortKeeper {
     PortKeeper(const PortKeeper&) = delete;
     PortKeeper& operator=(const PortKeeper&) = delete;
 
+    // How many queues the port's netdev had in the last round; 0: not known. Any thread.
+    [[nodiscard]] uint32_t queues_of(const std::string& port) const;
     // By PortId; of the last round. Any thread.
     [[nodiscard]] std::vector<PortFinding> findings() const;
 
