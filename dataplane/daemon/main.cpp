@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // millraced: the forwarder and the mirror. main() is the ordered list of what is started; what is declared
 // later is torn down first. The only place that sees both fib_sync and the dataplane.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <systemd/sd-daemon.h>
@@ -18,6 +17,8 @@
 #include "dataplane/daemon/actions.hpp"
 #include "dataplane/daemon/check.hpp"
 #include "dataplane/daemon/drain.hpp"
+#include "dataplane/daemon/heart.hpp"
+#include "dataplane/daemon/log.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
 #include "dataplane/daemon/port_states.hpp"
@@ -42,8 +43,7 @@ using namespace millrace::dataplane;
 
 namespace {
 
-constexpr uint64_t heartbeat_period_us = 20'000;  // under half of the shortest timeout that may be configured
-constexpr uint64_t sync_tick_us = 5'000;
+constexpr uint64_t sync_tick_us = Heart::turn_us;
 constexpr uint64_t room_period_us = 200'000;
 constexpr uint64_t steering_poll_us = Steering::poll_ms * 1000;
 // Far more than full rings need; what is left then waits for a netdev that sends nothing.
@@ -72,16 +72,10 @@ struct Ended {
 };
 
 int fatal(const Error& error, Exit status = exit_failed) {
-    fmt::print(stderr, "millraced: {}\n", error.text());
+    if (flush_log()) {  // else nobody would read it, and it would wait for that
+        fmt::print(stderr, "millraced: {}\n", error.text());
+    }
     return status;
-}
-
-void start_log(const std::string& level) {
-    auto logger = spdlog::stderr_logger_mt("millraced");
-    // Under systemd the journal adds the time, and reads the priority from the prefix.
-    spdlog::set_default_logger(logger);
-    spdlog::set_level(spdlog::level::from_str(level));
-    spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
 }
 
 RowOpener refuse_plant() {
@@ -101,20 +95,6 @@ Ruleset ruleset() {
     return {.fd = nft->fd(),
             .take = [nft] { return nft->news().lost; },
             .settle = [nft] { return nft->settle(); }};
-}
-
-std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& open, Punter& punter,
-                                         const Steering& steering) {
-    std::vector<PortKeeper::Kept> kept;
-    for (size_t p = 0; p < config.ports.size(); ++p) {
-        const PortId id{static_cast<uint16_t>(p)};
-        kept.push_back({.config = config.ports[p],
-                        .port = &open.ports[p],
-                        .tap = punter.tap(id),
-                        .program = steering.program(id),
-                        .mode = steering.mode(id)});
-    }
-    return kept;
 }
 
 Status serve(const Config& config, const Options& options, Self& self) {
@@ -193,12 +173,14 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (!tables) {
         return tl::unexpected(tables.error());
     }
-    const auto punter = Punter::start(std::move(open.taps), config.sizes.punt_ring, config.punt.rate);
+    const auto punter = Punter::start(std::move(open.taps), config.sizes.punt_ring, config.punt.rate,
+                                      config.steering.heartbeat_timeout_ms);
     if (!punter) {
         return tl::unexpected(punter.error());
     }
     const Ended workers_ended;
-    const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings());
+    const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings(),
+                                          config.steering.heartbeat_timeout_ms);
     if (!workers) {
         return tl::unexpected(workers.error());
     }
@@ -209,8 +191,9 @@ Status serve(const Config& config, const Options& options, Self& self) {
     PortStates states(open, steering, **tables);
     states.set_drained(self.drained());
     const Ended keeper_ended;
-    const auto keeper = PortKeeper::start(kept_ports(config, open, **punter, steering),
+    const auto keeper = PortKeeper::start(PortKeeper::kept(config, open, **punter, steering),
                                           config.steering.pin_root, config.workers.cores.size());
+    next_config.ask_queues([&](const std::string& port) { return keeper->queues_of(port); });
     (*tables)->observe(
         {.interface_changed = [&](PortId port,
                                   const Interface* interface) { states.interface_changed(port, interface); },
@@ -229,6 +212,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
         return tl::unexpected(sync.error());
     }
 
+    const auto heart = Heart::start({open.ports, **workers, **punter, (*sync)->event_fd(), steering}, config);
     PuntRelief relief(names, **punter, **workers, **tables, steering);
     const auto follow_firewall = [&] {
         steering.follow_firewall(
@@ -264,7 +248,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
             return;
         }
         enabled = true;
-        steering.beat();
+        heart->begin();
         enabling = steering.enable(true);
         if (!enabling) {
             (*loop)->stop();
@@ -274,27 +258,34 @@ Status serve(const Config& config, const Options& options, Self& self) {
         sd_notify(0, "READY=1\nSTATUS=forwarding");
     };
     for (auto added :
-         {keep((*loop)->on_io((*sync)->event_fd(), EPOLLIN, [&](uint32_t) { (*sync)->on_event_readable(); })),
+         {keep((*loop)->on_io((*sync)->event_fd(), EPOLLIN,
+                              [&](uint32_t) {
+                                  (*sync)->on_event_readable();
+                                  heart->turn(**sync);
+                              })),
           keep((*loop)->on_io((*sync)->dump_fd(), EPOLLIN, [&](uint32_t) { (*sync)->on_dump_readable(); })),
           keep((*loop)->on_io((*sync)->work_fd(), EPOLLIN, [&](uint32_t) { (*sync)->tick(); })),
           keep((*loop)->every(sync_tick_us,
                               [&] {
                                   (*sync)->tick();
                                   (*tables)->commit();  // grace periods that have ended since the last change
+                                  heart->turn(**sync);
                                   enable_once_synced();
                               })),
           keep((*loop)->every(PuntRelief::period_us, [&] { relief.look(); })),
-          keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
+          keep((*loop)->every(room_period_us,
+                              [&] {
+                                  (*tables)->tell_room();
+                                  tell_of_lost_log_lines();
+                              })),
           keep((*loop)->on_io(steering.watch_fd(), EPOLLIN, [&](uint32_t) { steering.look(); })),
           keep((*loop)->on_io(steering.firewall_fd(), EPOLLIN, [&](uint32_t) { follow_firewall(); })),
           keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),
-          keep((*loop)->every(heartbeat_period_us, [&] {
+          keep((*loop)->every(Heart::tell_us, [&] {
               states.probe();
               states.found(keeper->findings());
-              if ((*workers)->all_made_progress()) {
-                  if (enabled) {
-                      steering.beat();
-                  }
+              heart->tell();
+              if (heart->whole()) {
                   // Also before it is ready: the watchdog goes on when the daemon starts itself again.
                   sd_notify(0, "WATCHDOG=1");
               }
@@ -390,7 +381,7 @@ int main(int argc, char** argv) {
     if (auto cores = check_cores(config->workers.cores, self.cpus()); !cores) {
         return fatal(cores.error(), exit_config);
     }
-    start_log(config->log_level);
+    start_log(*config);
     if (auto ready = preflight(*config, self.cpus()); !ready) {
         return fatal(ready.error());
     }
@@ -399,6 +390,7 @@ int main(int argc, char** argv) {
         if (auto good = check(*config, ruleset()); !good) {
             return fatal(good.error());
         }
+        flush_log();
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return exit_good;
@@ -409,5 +401,6 @@ int main(int argc, char** argv) {
     if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());
     }
+    flush_log();
     return self.starts_again() ? fatal(self.exec_again()) : exit_good;
 }

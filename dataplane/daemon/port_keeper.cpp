@@ -43,6 +43,20 @@ PortKeeper::PortKeeper(std::vector<Kept> ports, std::string pin_root, size_t wor
       cares_(ports_.size()),
       findings_(ports_.size()) {}
 
+std::vector<PortKeeper::Kept> PortKeeper::kept(const Config& config, const OpenPorts& open, Punter& punter,
+                                               const Steering& steering) {
+    std::vector<Kept> kept;
+    for (size_t p = 0; p < config.ports.size(); ++p) {
+        const PortId id{static_cast<uint16_t>(p)};
+        kept.push_back({.config = config.ports[p],
+                        .port = &open.ports[p],
+                        .tap = punter.tap(id),
+                        .program = steering.program(id),
+                        .mode = steering.mode(id)});
+    }
+    return kept;
+}
+
 std::unique_ptr<PortKeeper> PortKeeper::start(std::vector<Kept> ports, std::string pin_root, size_t workers) {
     std::unique_ptr<PortKeeper> keeper(new PortKeeper(std::move(ports), std::move(pin_root), workers));
     keeper->thread_ = std::thread([k = keeper.get()] { k->run(); });
@@ -64,6 +78,16 @@ std::vector<PortFinding> PortKeeper::findings() const {
     return findings_;
 }
 
+uint32_t PortKeeper::queues_of(const std::string& port) const {
+    const std::lock_guard lock(mutex_);
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        if (ports_[p].config.name == port) {
+            return findings_[p].queues;
+        }
+    }
+    return 0;
+}
+
 void PortKeeper::run() {
     std::unique_lock lock(mutex_);
     while (!stop_) {
@@ -72,6 +96,7 @@ void PortKeeper::run() {
         std::vector<PortFinding> found;
         for (size_t p = 0; p < ports_.size(); ++p) {
             found.push_back(look(p));
+            found.back().queues = netdev_queues(ports_[p].config.name);
         }
         lock.lock();
         findings_ = std::move(found);

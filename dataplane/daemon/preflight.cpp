@@ -119,6 +119,10 @@ Status check_netdev(const PortConfig& port, size_t workers) {
     return {};
 }
 
+uint32_t netdev_queues(const std::string& port) {
+    return netdev_queues(ControlSocket(), port);
+}
+
 uint16_t queues_to_serve(const PortConfig& port) {
     const uint32_t have = netdev_queues(ControlSocket(), port.name);
     return have == 0 ? port.queues : static_cast<uint16_t>(std::min<uint32_t>(port.queues, have));

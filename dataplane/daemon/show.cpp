@@ -167,6 +167,8 @@ uint64_t packets(const Running& running, PortId port, Reason reason) {
             return running.punter.refused(port);
         case Reason::drop_punt_rate:
             return running.punter.over_rate(port);
+        case Reason::drop_late:
+            return running.workers.packets(port, reason) + running.punter.late(port);
         default:
             return running.workers.packets(port, reason);
     }
