@@ -101,8 +101,7 @@ std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& 
         kept.push_back({.config = config.ports[p],
                         .port = &open.ports[p],
                         .tap = punter.tap(id),
-                        .program = steering.program(id),
-                        .mode = steering.mode(id)});
+                        .attached = steering.attached(id)});
     }
     return kept;
 }
@@ -331,8 +330,9 @@ Status serve(const Config& config, const Options& options, Self& self) {
         spdlog::warn("not empty at the end: {}", rest.left());
     }
     for (size_t p = 0; p < open.ports.size(); ++p) {
-        const auto program = steering::attached_program(open.ports[p].name(), config.steering.pin_root);
-        if (program.value_or(0) != steering.program(PortId{static_cast<uint16_t>(p)})) {
+        const auto now = steering::attached(open.ports[p].name(), config.steering.pin_root);
+        const auto ours = steering.attached(PortId{static_cast<uint16_t>(p)});
+        if (!now || !ours || now->maps_id != ours->maps_id) {
             open.ports[p].leave();
         }
     }

@@ -18,7 +18,7 @@
 #include "dataplane/port/af_xdp_port.hpp"
 #include "dataplane/punt/tap.hpp"
 #include "millrace/config.hpp"
-#include "steering_bpf/mode.hpp"
+#include "steering_bpf/attach.hpp"
 
 namespace millrace::dataplane {
 
@@ -34,10 +34,10 @@ class PortKeeper {
   public:
     struct Kept {
         PortConfig config;
-        const AfXdpPort* port;               // outlives the keeper, like tap
-        Tap* tap;                            // nullptr where the port is closed
-        uint32_t program;                    // of the classifier that its sockets are with
-        std::optional<steering::Mode> mode;  // to attach in again; nullopt: automatic
+        const AfXdpPort* port;  // outlives the keeper, like tap
+        Tap* tap;               // nullptr where the port is closed
+        // The classifier that its sockets are with; nullopt: none.
+        std::optional<steering::Attached> attached;
     };
     // ports: by PortId. Main thread.
     static std::unique_ptr<PortKeeper> start(std::vector<Kept> ports, std::string pin_root, size_t workers);
@@ -72,6 +72,7 @@ class PortKeeper {
     [[nodiscard]] std::string attempt(size_t port, Ifindex ifindex, uint16_t first, uint16_t end);
     Status attach(const Kept& kept);
     std::string keep_tap(size_t port);
+    Result<steering::Attached> classifier_of(const Kept& kept) const;
 
     std::vector<Kept> ports_;
     std::string pin_root_;
