@@ -17,6 +17,7 @@
 #include "dataplane/control/server.hpp"
 #include "dataplane/daemon/actions.hpp"
 #include "dataplane/daemon/check.hpp"
+#include "dataplane/daemon/crash_loop.hpp"
 #include "dataplane/daemon/drain.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
@@ -51,6 +52,7 @@ struct Options {
     std::string config = "/etc/millrace/millrace.toml";
     bool check = false;
     bool debug_hooks = false;
+    bool note_end = false;
 };
 
 // Tells the watchdog that what was declared after it has ended.
@@ -363,6 +365,7 @@ int main(int argc, char** argv) {
     app.add_option("--config", options.config, "configuration file (TOML)")->capture_default_str();
     app.add_flag("--check", options.check, "check the configuration against this machine, and end");
     app.add_flag("--debug-hooks", options.debug_hooks, "for drills: allow 'millrace debug plant'");
+    app.add_flag("--note-end", options.note_end, "for systemd's ExecStopPost: count a crash, and end");
     app.set_version_flag("--version", MILLRACE_VERSION);
     app.footer(
         "Needs the classifier on each port first: millrace-steer attach PORT...\n"
@@ -378,6 +381,10 @@ int main(int argc, char** argv) {
         return fatal(config.error());
     }
     start_log(config->log_level);
+    if (options.note_end) {
+        const Status noted = note_end(config->control_socket);
+        return noted ? 0 : fatal(noted.error());
+    }
     if (auto ready = preflight(*config, self.cpus()); !ready) {
         return fatal(ready.error());
     }
@@ -389,6 +396,9 @@ int main(int argc, char** argv) {
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return 0;
+    }
+    if (!self.started_again()) {
+        wait_after_crashes(config->control_socket);
     }
     if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());
