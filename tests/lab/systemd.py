@@ -14,6 +14,7 @@ from .cases import Skip
 from .netns import run, wait_until
 
 SYSTEMD = pathlib.Path("/lib/systemd/systemd")
+RULES = pathlib.Path("/lib/udev/rules.d")
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 TARGETS = ("sysinit.target", "basic.target", "multi-user.target", "shutdown.target", "network-pre.target")
 
@@ -25,18 +26,27 @@ mount -t proc proc /proc
 # What is mounted below a folder that something is mounted over would confuse systemd.
 awk '$5 ~ "^/(run|sys|etc)/" {{ print $5 }}' /proc/self/mountinfo | sort -r | xargs -r umount -l
 mount -t sysfs sysfs /sys
-mkdir -p /mnt; mount -t tmpfs -o mode=755 tmpfs /mnt; mkdir /mnt/etc
+# Nobody else's: udev sets the modes of what is in it.
+mkdir -p /mnt; mount -t tmpfs -o mode=755 tmpfs /mnt
+cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/kmsg /dev/net /dev/fd /dev/std* /mnt/
+mkdir /mnt/shm /mnt/pts /mnt/mqueue /mnt/hugepages; ln -s pts/ptmx /mnt/ptmx
+mount --bind /mnt /dev; umount -l /mnt
+mount -t tmpfs tmpfs /dev/shm; mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
+mount -t tmpfs -o mode=755 tmpfs /mnt; mkdir /mnt/etc
 cp -a {lab}/units /mnt/units; cp -a /etc/. /mnt/etc/
 umount -l /run 2>/dev/null || true; mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/lab /run/systemd/system; cp -a /mnt/units /run/units
+mkdir -p /run/lab /run/systemd/system /run/udev; touch /run/udev/control  # or systemd expects no udev
+cp -a /mnt/units /run/units
 mount --bind /mnt/etc /etc; umount -l /mnt
+rm -rf /etc/udev /etc/systemd; mkdir -p /etc/systemd/system
+cp {rules}/99-systemd.rules /run/units/; mount -t tmpfs -o mode=755 tmpfs {rules}; cp /run/units/*.rules {rules}/
 mkdir -p /etc/millrace; cp /run/units/millrace.toml /etc/millrace/
 mkdir -p {sbin}; mount -t tmpfs -o mode=755 tmpfs {sbin}; cp {programs} {sbin}/
 systemd-sysusers /run/units/millrace.sysusers.conf
 mkdir -p /sys/fs/bpf; mount -t bpf -o nosuid,nodev,noexec,mode=700 bpf /sys/fs/bpf
 {cgroups}
 cd /
-exec env -i container=lab SYSTEMD_UNIT_PATH=/run/units PATH=/usr/sbin:/usr/bin:/sbin:/bin {systemd} --system --log-target=console
+exec env -i container=lab SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/units PATH=/usr/sbin:/usr/bin:/sbin:/bin {systemd} --system --log-target=console
 """
 HYBRID = r"""
 mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
@@ -49,10 +59,10 @@ UNIFIED = "mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
 
 
 class Systemd:
-    """units: of the build; they are used as they are, but for what comes from udev, which is not here: the .device units."""
+    """With the build's units, and udev for the namespace's netdevs."""
 
     def __init__(self, lab, netns, build, config):
-        if not SYSTEMD.exists() or not shutil.which("systemd-sysusers"):
+        if not SYSTEMD.exists() or not (RULES / "99-systemd.rules").exists() or not shutil.which("systemd-sysusers"):
             raise Skip("systemd is not installed")
         self.hybrid = (CGROUPS / "systemd").is_dir()
         if not self.hybrid and not (CGROUPS / "cgroup.procs").exists():
@@ -71,8 +81,6 @@ class Systemd:
         for name in ("millraced.service", "millrace-steer@.service"):
             text = (source / name).read_text(encoding="utf-8")
             self.sbin = pathlib.Path(re.search(r"^ExecStart=(\S+)", text, re.M)[1]).parent
-            text = "\n".join(line for line in text.splitlines()
-                             if not (line.startswith(("BindsTo=", "After=", "WantedBy=")) and ".device" in line)) + "\n"
             (units / name).write_text(text, encoding="utf-8")
             drop = units / f"{name}.d"
             drop.mkdir()
@@ -81,13 +89,16 @@ class Systemd:
         for name in TARGETS:
             (units / name).write_text("[Unit]\nDefaultDependencies=no\n", encoding="utf-8")
         (units / "default.target").write_text("[Unit]\nDefaultDependencies=no\nAllowIsolate=yes\n", encoding="utf-8")
+        (units / "udev.service").write_text("[Unit]\nDefaultDependencies=no\n[Service]\nType=notify\nStandardError=append:"
+                                            "/run/lab/udev\nExecStart=/lib/systemd/systemd-udevd\n", encoding="utf-8")
         (units / "millrace.toml").write_text(config, encoding="utf-8")
         root = pathlib.Path(__file__).resolve().parents[2]
-        shutil.copy(root / "systemd" / "millrace.sysusers.conf", units)
+        for name in ("millrace.sysusers.conf", "99-zz-millrace-tap.rules"):
+            shutil.copy(root / "systemd" / name, units)
 
     def start(self):
         programs = [self.build / "dataplane" / "millraced", self.build / "steering_bpf" / "millrace-steer"]
-        script = INIT.format(lab=self.dir, sbin=self.sbin, programs=" ".join(map(str, programs)), systemd=SYSTEMD,
+        script = INIT.format(lab=self.dir, sbin=self.sbin, programs=" ".join(map(str, programs)), systemd=SYSTEMD, rules=RULES,
                              cgroups=HYBRID if self.hybrid else UNIFIED)
         (self.dir / "init").write_text(script, encoding="utf-8")
         groups = [CGROUPS / h / self.lab.dir.name for h in (("systemd", "unified", "devices") if self.hybrid else ("",))]
@@ -111,6 +122,9 @@ class Systemd:
             self.first = children.read_text().strip() if children.exists() else None
             return self.first and self.run("systemctl", "is-active", "default.target", check=False).returncode == 0
         wait_until(booted, "systemd runs", 20, 0.1)
+        self.systemctl("start", "udev.service")
+        self.run("udevadm", "trigger", "-s", "net", "--action=add")
+        self.run("udevadm", "settle", "-t", 10)
         return self
 
     def run(self, *command, check=True):

@@ -82,8 +82,8 @@ def serve(cases, box):
     systemd = box.systemd
     with cases.case("the steering units attach, the daemon's says that it is ready and serves all ports"):
         for port in box.lab.ports:
-            systemd.systemctl("start", f"millrace-steer@{port}.service")
-        systemd.systemctl("start", "millraced.service")
+            systemd.systemctl("enable", "--now", f"millrace-steer@{port}.service")
+        systemd.systemctl("enable", "--now", "millraced.service")
         box.served()
         wait_until(box.fast, "the fast path forwards", 5)
         log = "".join(line for line in systemd.log().splitlines(True) if "scheduling:" not in line)
@@ -110,6 +110,12 @@ def serve(cases, box):
         expect(tried.stdout == "1\n", f"root itself, in its mounts, could write: {tried.stdout}")
 
 
+def returns(box):
+    box.served()
+    box.lab.edge.ip("-6", "addr", "replace", f"{edge_address('c', 6)}/64", "dev", "c0", "nodad")
+    wait_until(box.fast, "the fast path forwards", 5)
+
+
 def changes(cases, box):
     systemd, lab = box.systemd, box.lab
     with cases.case("the firewall's hooks are read: a rule on forward keeps IPv4, one on input doesn't"):
@@ -122,13 +128,26 @@ def changes(cases, box):
         wait_until(lambda: not box.fast(), "the kernel forwards", 5)
         lab.edge.run("nft", "delete table ip t")
         wait_until(box.fast, "the fast path forwards again", 5)
-    with cases.case("a port that is made anew comes back: the daemon attaches, pins and opens it again"):
+    unit, device = "millrace-steer@c0.service", "sys-subsystem-net-devices-c0.device"
+    with cases.case("a netdev that goes takes its steering unit along, and one that comes brings it back"):
+        lab.edge.ip("link", "del", "c0")
+        wait_until(lambda: systemd.property(unit, "ActiveState") == "inactive", "the unit has stopped", 5)
+        lab.connect("c")
+        wait_until(lambda: systemd.property(unit, "ActiveState") == "active", "the unit is there again", 5)
+        returns(box)
+    with cases.case("the daemon's TAPs are no devices to systemd"):
+        seen = systemd.systemctl("list-units", "--all", "--plain", "--no-legend", "*.device").stdout
+        expect(device in seen and "mr-" not in seen, f"its devices: {seen}")
+    with cases.case("attached by hand, and the netdev made anew: the daemon attaches, pins and opens it again"):
+        systemd.systemctl("disable", unit)
+        systemd.systemctl("stop", unit)
+        systemd.run(systemd.sbin / "millrace-steer", "attach", "c0")
+        wait_until(lambda: box.state() == "served", "c0 is served", 10)
         lab.edge.ip("link", "del", "c0")
         lab.connect("c")
         wait_until(lambda: "classifier attached to its new netdev" in systemd.log(), "the daemon attaches", 5)
-        box.served()
-        lab.edge.ip("-6", "addr", "replace", f"{edge_address('c', 6)}/64", "dev", "c0", "nodad")
-        wait_until(box.fast, "the fast path forwards", 5)
+        returns(box)
+        systemd.systemctl("enable", "--now", unit)
     with cases.case("reload: what needs it is done by a restart as the same process"):
         pid = box.main_pid()
         systemd.run("sh", "-c", "printf '\\n[punt]\\nrate = 10000\\n' >> /etc/millrace/millrace.toml")
@@ -157,6 +176,15 @@ def ends(cases, box):
             box.served()
             expect(time.monotonic() - begin < 5, "it took longer")
         expect("in a row" not in systemd.log(), "kills were taken for crashes")
+    with cases.case("one that hangs is ended by the watchdog and started again; the kernel forwards meanwhile"):
+        before = systemd.property("millraced.service", "NRestarts")
+        run(["kill", "-STOP", str(box.main_pid())])
+        time.sleep(1)
+        expect(ping(lab.netns["a"], host_address("c"), 3)["received"] == 3, "the kernel does not forward")
+        wait_until(lambda: systemd.property("millraced.service", "NRestarts") != before, "systemd starts it again", 20, 0.1)
+        box.served()
+        systemd.systemctl("restart", "millraced.service")  # ends the row that this one began
+        box.served()
     with cases.case("three crashes in a row: the ports stay in the kernel for a while, and it says so"):
         for _ in range(3):
             box.kill(signal.SIGSEGV)
