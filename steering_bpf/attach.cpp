@@ -98,27 +98,6 @@ Result<AttachReport> upgrade_at(const std::string& port, const std::string& dir,
     return report;
 }
 
-// Does the pinned link run this build's classifier over the maps that are pinned beside it?
-Result<Attached> in_place_at(const std::string& port, const std::string& dir, const PinnedLink& link) {
-    const millrace_port_state state = read_state(dir);
-    if (!in_place(state, link.program_id)) {
-        return fail(
-            fmt::format("port {}: its classifier is another build's, or was replaced half-way; "
-                        "'millrace-steer attach {}' of this version replaces it",
-                        port, port));
-    }
-    const auto map = open_map(dir, MapId::heartbeat);
-    if (!map) {
-        return tl::unexpected(map.error());
-    }
-    bpf_map_info info{};
-    uint32_t size = sizeof(info);
-    if (bpf_obj_get_info_by_fd(map->get(), &info, &size) != 0) {
-        return fail(fmt::format("port {}: " MILLRACE_MAP_HEARTBEAT ": no information", port), errno);
-    }
-    return Attached{.mode = link.mode, .program_id = link.program_id, .maps_id = info.id, .sees = state.sees};
-}
-
 // The link's pin, or none where it is no link and may be removed.
 Result<PinnedLink> link_at(const std::string& port, const std::string& dir, bool force) {
     const std::string path = dir + "/" MILLRACE_PIN_LINK;
@@ -144,7 +123,7 @@ Result<AttachReport> attach_at(const std::string& port, const std::string& dir, 
     AttachReport report;
     const bool is_attached = pinned->state == PinnedLink::State::attached;
     if (is_attached && asks == Asks::daemon) {
-        const auto ours = in_place_at(port, dir, *pinned);
+        const auto ours = attached_by(port, dir, *pinned);
         return ours ? Result<AttachReport>(
                           {.mode = ours->mode, .program_id = ours->program_id, .already_attached = true})
                     : tl::unexpected(ours.error());
@@ -225,21 +204,6 @@ Result<AttachReport> attach_again(const std::string& port, const AttachOptions& 
     }
     // What the operator wants outlasts a netdev that can't have it: the folder alone says so.
     return attach_at(port, *dir, options, Asks::daemon);
-}
-
-bool has_pins(const std::string& port, const std::string& pin_root) {
-    const auto dir = pin_dir(pin_root, port);
-    struct stat folder {};
-    return dir && stat(dir->c_str(), &folder) == 0;
-}
-
-Result<Attached> attached(const std::string& port, const std::string& pin_root) {
-    const auto dir = pin_dir(pin_root, port);
-    if (!dir) {
-        return tl::unexpected(dir.error());
-    }
-    const auto link = attached_link(*dir, port);
-    return link ? in_place_at(port, *dir, *link) : tl::unexpected(link.error());
 }
 
 Result<std::vector<std::string>> detach(const std::string& port, const std::string& pin_root) {

@@ -213,7 +213,7 @@ Result<UnknownPins> unknown_pins(const std::string& dir) {
 Status remove_unknown(const std::string& dir, const std::vector<std::string>& names) {
     for (const std::string& name : names) {
         std::error_code error;
-        fs::remove_all(dir + "/" + name, error);
+        fs::remove_all(fmt::format("{}/{}", dir, name), error);
         if (error) {
             return fail(fmt::format("{}/{}: cannot remove", dir, name), error.value());
         }

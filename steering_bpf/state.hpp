@@ -7,6 +7,7 @@
 
 #include "millrace/abi.h"
 #include "millrace/result.hpp"
+#include "steering_bpf/kernel.hpp"
 
 namespace millrace::steering {
 
@@ -18,5 +19,8 @@ Status write_state(int map, const std::string& port, const millrace_port_state& 
 Status write_state(const std::string& dir, const std::string& port, const millrace_port_state& state);
 // Are the maps beside it this build's, and does the link that runs the program use them?
 bool in_place(const millrace_port_state& state, uint32_t program_id);
+// The classifier that the link runs, which is pinned in dir. Error: it is not this build's, with the maps
+// beside it.
+Result<Attached> attached_by(const std::string& port, const std::string& dir, const PinnedLink& link);
 
 }  // namespace millrace::steering
