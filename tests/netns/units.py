@@ -54,8 +54,7 @@ class Box:
         """Three pings over the fast path, there and back."""
         before = self.forwarded()
         p = ping(self.lab.netns["a"], host_address("c"), 3)
-        expect(p["received"] == 3, f"{p['received']} of 3 pings came back")
-        return self.forwarded() - before >= 6
+        return p["received"] == 3 and self.forwarded() - before >= 6
 
     def main_pid(self):
         """As the host counts."""

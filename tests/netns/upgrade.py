@@ -21,9 +21,15 @@ PPS = 20_000
 AT_A_SWITCH = PPS * 0.01
 
 
+def stale_heartbeats(lab):
+    ports = json.loads(lab.router.steer("status", "--json").stdout)
+    return sum(port["counters"].get("stale_heartbeat", {"packets": 0})["packets"] for port in ports)
+
+
 @contextlib.contextmanager
 def traffic(lab, version, seconds, switches):
     """From host a to host b. All of it arrives; in order, but where the kernel and the fast path take turns."""
+    stale = stale_heartbeats(lab)
     run = Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns["b"], host_address("b", version), PPS, seconds)
     try:
         yield run.start()
@@ -34,6 +40,8 @@ def traffic(lab, version, seconds, switches):
           f"{result['duplicated']} twice, largest gap {result['largest_gap_ms']} ms", flush=True)
     expect(result["lost"] == 0 and result["sent"] > PPS, f"{result['lost']} of {result['sent']} packets lost")
     expect(result["duplicated"] == 0, f"{result['duplicated']} packets came twice")
+    if stale_heartbeats(lab) > stale:
+        switches += 2  # on a busy machine: to the kernel and back, whatever was attached meanwhile
     expect(result["reordered"] <= switches * AT_A_SWITCH, f"{result['reordered']} packets reordered")
 
 
@@ -142,7 +150,7 @@ def other_maps(cases, lab, version, drain):
             lab.router.start()
             lab.resolve("a", "b", "c")
             before = forwarded(lab)
-            wait_until(lambda: forwarded(lab) > before + PPS / 2, "the fast path forwards", 2)
+            wait_until(lambda: forwarded(lab) > before + PPS / 2, "the fast path forwards", 4)
         expect(not any((lab.router.pin_root / p / "keep_mac").exists() for p in lab.ports), "the other's map is left")
 
 
