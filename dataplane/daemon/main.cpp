@@ -16,6 +16,7 @@
 #include "dataplane/control/server.hpp"
 #include "dataplane/daemon/actions.hpp"
 #include "dataplane/daemon/check.hpp"
+#include "dataplane/daemon/crash_loop.hpp"
 #include "dataplane/daemon/drain.hpp"
 #include "dataplane/daemon/heart.hpp"
 #include "dataplane/daemon/log.hpp"
@@ -61,6 +62,7 @@ struct Options {
     std::string config = "/etc/millrace/millrace.toml";
     bool check = false;
     bool debug_hooks = false;
+    bool note_end = false;
 };
 
 // Tells the watchdog that what was declared after it has ended.
@@ -332,8 +334,9 @@ Status serve(const Config& config, const Options& options, Self& self) {
         spdlog::warn("not empty at the end: {}", rest.left());
     }
     for (size_t p = 0; p < open.ports.size(); ++p) {
-        const auto program = steering::attached_program(open.ports[p].name(), config.steering.pin_root);
-        if (program.value_or(0) != steering.program(PortId{static_cast<uint16_t>(p)})) {
+        const auto now = steering::attached(open.ports[p].name(), config.steering.pin_root);
+        const auto ours = steering.attached(PortId{static_cast<uint16_t>(p)});
+        if (!now || !ours || now->maps_id != ours->maps_id) {
             open.ports[p].leave();
         }
     }
@@ -364,6 +367,7 @@ int main(int argc, char** argv) {
     app.add_option("--config", options.config, "configuration file (TOML)")->capture_default_str();
     app.add_flag("--check", options.check, "check the configuration against this machine, and end");
     app.add_flag("--debug-hooks", options.debug_hooks, "for drills: allow 'millrace debug plant'");
+    app.add_flag("--note-end", options.note_end, "for systemd's ExecStopPost: count a crash, and end");
     app.set_version_flag("--version", MILLRACE_VERSION);
     app.footer(
         "Needs the classifier on each port first: millrace-steer attach PORT...\n"
@@ -382,6 +386,10 @@ int main(int argc, char** argv) {
         return fatal(cores.error(), exit_config);
     }
     start_log(*config);
+    if (options.note_end) {
+        const Status noted = note_end(config->control_socket);
+        return noted ? exit_good : fatal(noted.error());
+    }
     if (auto ready = preflight(*config, self.cpus()); !ready) {
         return fatal(ready.error());
     }
@@ -397,6 +405,9 @@ int main(int argc, char** argv) {
     }
     if (config->workers.scheduling != Scheduling::normal) {
         prefer_this_process();
+    }
+    if (!self.started_again()) {
+        wait_after_crashes(config->control_socket);
     }
     if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());

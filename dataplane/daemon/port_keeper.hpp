@@ -19,7 +19,7 @@
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/punt/punter.hpp"
 #include "millrace/config.hpp"
-#include "steering_bpf/mode.hpp"
+#include "steering_bpf/attach.hpp"
 
 namespace millrace::dataplane {
 
@@ -36,10 +36,10 @@ class PortKeeper {
   public:
     struct Kept {
         PortConfig config;
-        const AfXdpPort* port;               // outlives the keeper, like tap
-        Tap* tap;                            // nullptr where the port is closed
-        uint32_t program;                    // of the classifier that its sockets are with
-        std::optional<steering::Mode> mode;  // to attach in again; nullopt: automatic
+        const AfXdpPort* port;  // outlives the keeper, like tap
+        Tap* tap;               // nullptr where the port is closed
+        // The classifier that its sockets are with; nullopt: none.
+        std::optional<steering::Attached> attached;
     };
     // All that were configured, by PortId. What is given outlives the keeper.
     static std::vector<Kept> kept(const Config& config, const OpenPorts& open, Punter& punter,
@@ -79,6 +79,7 @@ class PortKeeper {
     [[nodiscard]] std::string attempt(size_t port, Ifindex ifindex, uint16_t first, uint16_t end);
     Status attach(const Kept& kept);
     std::string keep_tap(size_t port);
+    Result<steering::Attached> classifier_of(const Kept& kept) const;
 
     std::vector<Kept> ports_;
     std::string pin_root_;

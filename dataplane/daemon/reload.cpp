@@ -41,7 +41,7 @@ Result<Config> usable_config(const std::string& path, const cpu_set_t& cpus, con
     // A port that can't be served is the kernel's; a daemon without any would end. Nothing here may wait for
     // whoever holds the kernel's network configuration.
     const auto attached = [&](const PortConfig& port) {
-        return steering::attached_program(port.name, config->steering.pin_root).has_value();
+        return steering::attached(port.name, config->steering.pin_root).has_value();
     };
     if (std::none_of(config->ports.begin(), config->ports.end(), attached)) {
         return fail(fmt::format("{}: no port has the classifier; 'millrace-steer attach {}'", path,

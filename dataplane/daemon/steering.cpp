@@ -73,8 +73,8 @@ Result<Steering> Steering::open(const Config& config, uint32_t most_own, Ruleset
     }
     std::vector<PortWatch::Watched> watched;
     for (const Port& port : all.ports_) {
-        watched.push_back(
-            {.config = port.config, .sees = port.maps ? std::optional(port.maps->sees()) : std::nullopt});
+        watched.push_back({.config = port.config,
+                           .sees = port.maps ? std::optional(port.maps->attached().sees) : std::nullopt});
     }
     all.watch_ = std::make_unique<PortWatch>(std::move(watched));
     all.take_found();

@@ -79,15 +79,10 @@ class Steering {
     void poll();
     static constexpr uint64_t poll_ms = 500;
 
-    // The kernel's id of the classifier whose maps are driven; 0: the port has no maps.
-    [[nodiscard]] uint32_t program(PortId port) const {
+    // The classifier as it was when its maps were opened. nullopt: the port has no maps.
+    [[nodiscard]] std::optional<steering::Attached> attached(PortId port) const {
         const auto& maps = ports_[raw(port)].maps;
-        return maps ? maps->program_id() : 0;
-    }
-    // nullopt: the port has no maps.
-    [[nodiscard]] std::optional<steering::Mode> mode(PortId port) const {
-        const auto& maps = ports_[raw(port)].maps;
-        return maps ? std::optional(maps->mode()) : std::nullopt;
+        return maps ? std::optional(maps->attached()) : std::nullopt;
     }
     [[nodiscard]] Result<steering::Counters> counters(PortId port) const {
         const auto& maps = ports_[raw(port)].maps;
