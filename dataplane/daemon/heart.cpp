@@ -83,7 +83,7 @@ Heart::~Heart() {
 }
 
 void Heart::run() {
-    spdlog::debug("heartbeats: scheduling: {}", schedule_this_thread(Scheduling::realtime));
+    spdlog::debug("heartbeats: scheduling: {}", schedule_this_thread(Scheduling::realtime).text);
     timespec next{};
     clock_gettime(CLOCK_MONOTONIC, &next);
     while (true) {

@@ -290,10 +290,11 @@ class ChangesRun:
             seen = set()
             for route in table:
                 key = route.prefix, route.source
-                if route.expires < 0 or key in seen:
-                    continue
-                seen.add(key)
                 alive = [path for path in route.paths if not path.dead]
+                if key in seen or route.expires < 0 and len(alive) < 2:
+                    continue
+                if route.expires >= 0:  # it is the first path's, and the kernel goes on to use all if another has not ended
+                    seen.add(key)
                 if len(alive) > 1:
                     found.append((route.prefix, {(LINKS[number(p.device)], f.mac_bytes(mac_of(p.device, p.gateway)))
                                                  for p in alive if p.device in DEVICES}))

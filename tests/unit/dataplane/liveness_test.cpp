@@ -146,7 +146,7 @@ TEST_F(LivenessTest, APortThatIsNotOpenIsNotMissed) {
 }
 
 TEST_F(LivenessTest, AStarvedWorkerLeavesThePortToTheKernelForAWhileAndLongerEachTime) {
-    for (const uint64_t hold : {1, 2, 4, 8, 16, 30, 30}) {
+    for (const uint64_t hold : {1U, 2U, 4U, 8U, 16U, 30U, 30U}) {
         waits[0] = period / 2;
         drops[0] = 10;
         pass(Liveness::window_ns + period);
