@@ -2,6 +2,7 @@
 #include "dataplane/control/server.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
@@ -126,12 +127,13 @@ void Server::drop_those_that_wait(std::chrono::milliseconds patience) {
     const auto now = std::chrono::steady_clock::now();
     for (auto client = clients_.begin(); client != clients_.end();) {
         const auto next = std::next(client);
-        // Rows that are still to be made are ours to wait for.
-        const bool ours = client->rows != nullptr && client->output.empty();
+        // Rows that are still to be made are ours to wait for, where the socket would take them.
+        pollfd socket{.fd = client->fd, .events = POLLOUT, .revents = 0};
+        const bool ours = client->rows != nullptr && client->output.empty() && poll(&socket, 1, 0) == 1;
         if (ours) {
             client->moved = now;
         } else if (now - client->moved > patience) {
-            const bool slow = !client->output.empty();
+            const bool slow = client->rows != nullptr || !client->output.empty();
             spdlog::info("control socket: a client {} for {} s; connection closed",
                          slow ? "took nothing of its answer" : "asked nothing",
                          std::chrono::duration_cast<std::chrono::seconds>(patience).count());
