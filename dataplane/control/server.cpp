@@ -47,7 +47,7 @@ bool somebody_answers(const sockaddr_un& address) {
 // The address, if nobody else has it: the lock is held by who is to listen there. The kernel lets it go with
 // the process, however that ends.
 Result<sockaddr_un> take_address(const std::string& path, steering::Fd& lock) {
-    const auto address = address_of(path);
+    auto address = address_of(path);
     if (!address) {
         return address;
     }

@@ -75,10 +75,7 @@ std::unique_ptr<Heart> Heart::start(const Body& body, const Config& config) {
 }
 
 Heart::~Heart() {
-    {
-        const std::lock_guard lock(mutex_);
-        stop_ = true;
-    }
+    stop_.store(true);
     thread_.join();
 }
 
@@ -86,13 +83,7 @@ void Heart::run() {
     spdlog::debug("heartbeats: scheduling: {}", schedule_this_thread(Scheduling::realtime).text);
     timespec next{};
     clock_gettime(CLOCK_MONOTONIC, &next);
-    while (true) {
-        {
-            const std::lock_guard lock(mutex_);
-            if (stop_) {
-                return;
-            }
-        }
+    while (!stop_.load()) {
         look();
         // From now on: rounds that were missed are not made up for.
         const uint64_t at = monotonic_ns() + period_us * 1000;
@@ -165,7 +156,10 @@ void Heart::look() {
 }
 
 void Heart::note(const std::vector<Liveness::Pulse>& pulses, uint64_t now_ns) {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) {
+        return;  // with the next look
+    }
     for (size_t p = 0; p < pulses.size(); ++p) {
         const Liveness::Pulse& now = pulses[p];
         Liveness::Pulse& before = noted_[p];

@@ -88,10 +88,11 @@ class Heart {
     uint64_t read_ms_ = 0;
     std::vector<Told> told_;  // by PortId
 
+    // The heart never waits for it: the control thread may hold it without having a core.
     std::mutex mutex_;
-    std::vector<Event> events_;           // guarded by mutex_, as all up to stop_
-    std::vector<Liveness::Pulse> noted_;  // by PortId
-    bool stop_ = false;
+    std::vector<Event> events_;           // guarded by mutex_
+    std::vector<Liveness::Pulse> noted_;  // by PortId; the same
+    std::atomic<bool> stop_{false};
     std::thread thread_;
 };
 
