@@ -104,6 +104,12 @@ class FibSync {
         return sync_.state() == SyncState::synced && !sync_.deadline().has_value();
     }
 
+    // All that on_event_readable() has read is in force, but for removed routes that wait for what replaces
+    // them, and no dump has to tell more.
+    [[nodiscard]] bool in_force() const {
+        return sync_.state() == SyncState::synced && !sync_.resync_pending() && !sync_.busy();
+    }
+
     [[nodiscard]] SyncState state() const { return sync_.state(); }
     [[nodiscard]] const Statistics& statistics() const { return sync_.statistics(); }
     [[nodiscard]] Progress progress() const { return sync_.progress(); }

@@ -3,7 +3,9 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -11,6 +13,8 @@
 #include "steering_bpf/load.hpp"
 #include "steering_bpf/maps.hpp"
 #include "steering_bpf/pins.hpp"
+#include "steering_bpf/state.hpp"
+#include "steering_bpf/upgrade.hpp"
 
 namespace millrace::steering {
 namespace {
@@ -50,45 +54,101 @@ Status take_pins(const std::string& port, const std::string& pin_root, const std
     return {};
 }
 
-enum class Elsewhere : uint8_t { refuse, give_up };
+// Who asks.
+enum class Asks : uint8_t { operator_, daemon };
+
+// Names what this version doesn't know of dir, and removes it where that is wished; attached: of an upgrade,
+// which has maps of its own to take away.
+Status refuse_unknown(const std::string& port, const std::string& dir, const AttachOptions& options,
+                      bool attached, AttachReport& report) {
+    auto found = unknown_pins(dir);
+    if (!found) {
+        return tl::unexpected(found.error());
+    }
+    std::vector<std::string> unknown = std::move(found->others);
+    if (!attached) {
+        unknown.insert(unknown.end(), found->maps.begin(), found->maps.end());
+    }
+    if (!unknown.empty() && !options.force) {
+        return fail(
+            fmt::format("port {}: {} holds what this version doesn't know: {}; 'millrace-steer attach "
+                        "--force {}' removes it",
+                        port, dir, fmt::join(unknown, ", "), port));
+    }
+    report.removed = unknown;
+    return remove_unknown(dir, unknown);
+}
+
+Result<AttachReport> upgrade_at(const std::string& port, const std::string& dir, const PinnedLink& link,
+                                AttachReport report) {
+    const auto done = upgrade(port, dir, link);
+    if (!done) {
+        return tl::unexpected(done.error());
+    }
+    report.mode = link.mode;
+    report.program_id = done->program_id;
+    report.already_attached = !done->changed;
+    report.upgraded = done->changed;
+    report.maps_kept = done->maps_kept;
+    // The other build's, which no program uses any more.
+    if (const auto left = unknown_pins(dir); left && done->changed) {
+        static_cast<void>(remove_unknown(dir, left->maps));
+        report.removed.insert(report.removed.end(), left->maps.begin(), left->maps.end());
+    }
+    return report;
+}
+
+// The link's pin, or none where it is no link and may be removed.
+Result<PinnedLink> link_at(const std::string& port, const std::string& dir, bool force) {
+    const std::string path = dir + "/" MILLRACE_PIN_LINK;
+    auto pinned = pinned_link(path, port);
+    if (pinned || pinned.error().code == ENOENT || !force) {
+        return pinned;
+    }
+    return unlink(path.c_str()) == 0 ? pinned_link(path, port)
+                                     : fail(fmt::format("{}: cannot remove", path), errno);
+}
 
 // The caller holds the lock of the pin root.
 Result<AttachReport> attach_at(const std::string& port, const std::string& dir, const AttachOptions& options,
-                               Elsewhere elsewhere) {
+                               Asks asks) {
     const auto ifindex = find_netdev(port);
     if (!ifindex) {
         return tl::unexpected(ifindex.error());
     }
-    const auto pinned = pinned_link(dir + "/" MILLRACE_PIN_LINK, port);
+    const auto pinned = link_at(port, dir, options.force);
     if (!pinned) {
         return tl::unexpected(pinned.error());
     }
-    if (pinned->state == PinnedLink::State::attached) {
-        for (size_t id = 0; id < map_count; ++id) {
-            if (auto map = open_map(dir, static_cast<MapId>(id)); !map) {
-                return fail(
-                    fmt::format("port {}: attached by another version of millrace; "
-                                "'millrace-steer detach {}' first",
-                                port, port));
-            }
-        }
-        if (options.mode != Mode::automatic && options.mode != pinned->mode) {
-            return fail(fmt::format("port {}: attached in {} mode already; detach it first", port,
-                                    name(pinned->mode)));
-        }
-        return AttachReport{pinned->mode, pinned->program_id, true};
+    AttachReport report;
+    const bool is_attached = pinned->state == PinnedLink::State::attached;
+    if (is_attached && asks == Asks::daemon) {
+        const auto ours = attached_by(port, dir, *pinned);
+        return ours ? Result<AttachReport>(
+                          {.mode = ours->mode, .program_id = ours->program_id, .already_attached = true})
+                    : tl::unexpected(ours.error());
     }
-    if (pinned->state == PinnedLink::State::elsewhere && elsewhere == Elsewhere::refuse) {
+    if (is_attached && options.mode != Mode::automatic && options.mode != pinned->mode) {
+        return fail(
+            fmt::format("port {}: attached in {} mode already; detach it first", port, name(pinned->mode)));
+    }
+    if (pinned->state == PinnedLink::State::elsewhere && asks == Asks::operator_) {
         return fail(
             fmt::format("port {}: {} holds a link to another netdev (ifindex {}: renamed, or in another "
                         "network namespace); 'millrace-steer detach {}' ends that",
                         port, dir, raw(pinned->ifindex), port));
     }
-    if (auto free = refuse_foreign(port, *ifindex); !free) {
+    if (auto free = is_attached ? Status{} : refuse_foreign(port, *ifindex); !free) {
         return tl::unexpected(free.error());
     }
+    if (auto known = refuse_unknown(port, dir, options, is_attached, report); !known) {
+        return tl::unexpected(known.error());
+    }
+    if (is_attached) {
+        return upgrade_at(port, dir, *pinned, std::move(report));
+    }
     // Left by a netdev that is deleted, or by an attach that was killed: that one's netdev is there.
-    const uint32_t restore = pinned->state == PinnedLink::State::none ? switched_off(dir) : 0;
+    const uint32_t restore = pinned->state == PinnedLink::State::none ? read_state(dir).restore : 0;
     if (pinned->state == PinnedLink::State::elsewhere) {
         if (const int error = bpf_link_detach(pinned->fd.get()); error != 0) {
             return fail(fmt::format("port {}: cannot detach from the netdev that had its name", port),
@@ -108,8 +168,9 @@ Result<AttachReport> attach_at(const std::string& port, const std::string& dir, 
         undo_pins(port, dir, folder_stays);
         return fail(fmt::format("{}: cannot pin", path), error);
     }
-    auto program_now = xdp_program(port, *ifindex);
-    return AttachReport{link->mode, program_now && *program_now ? (*program_now)->id : 0, false};
+    report.mode = link->mode;
+    report.program_id = read_state(dir).program;
+    return report;
 }
 
 }  // namespace
@@ -129,7 +190,7 @@ Result<AttachReport> attach(const std::string& port, const AttachOptions& option
     if (!lock) {
         return tl::unexpected(lock.error());
     }
-    return attach_at(port, *dir, options, Elsewhere::refuse);
+    return attach_at(port, *dir, options, Asks::operator_);
 }
 
 Result<AttachReport> attach_again(const std::string& port, const AttachOptions& options) {
@@ -142,46 +203,43 @@ Result<AttachReport> attach_again(const std::string& port, const AttachOptions& 
         return tl::unexpected(taken.error());
     }
     // What the operator wants outlasts a netdev that can't have it: the folder alone says so.
-    return attach_at(port, *dir, options, Elsewhere::give_up);
+    return attach_at(port, *dir, options, Asks::daemon);
 }
 
-bool has_pins(const std::string& port, const std::string& pin_root) {
-    const auto dir = pin_dir(pin_root, port);
-    struct stat folder {};
-    return dir && stat(dir->c_str(), &folder) == 0;
-}
-
-Result<uint32_t> attached_program(const std::string& port, const std::string& pin_root) {
-    const auto dir = pin_dir(pin_root, port);
-    if (!dir) {
-        return tl::unexpected(dir.error());
-    }
-    const auto link = attached_link(*dir, port);
-    return link ? Result<uint32_t>(link->program_id) : tl::unexpected(link.error());
-}
-
-Status detach(const std::string& port, const std::string& pin_root) {
+Result<std::vector<std::string>> detach(const std::string& port, const std::string& pin_root) {
     const auto dir = pin_dir(pin_root, port);
     if (!dir) {
         return tl::unexpected(dir.error());
     }
     Fd lock;
     if (auto taken = take_pins(port, pin_root, *dir, lock); !taken) {
-        return taken;
+        return tl::unexpected(taken.error());
     }
+    // What is no link of XDP's holds nothing here, and goes with the other pins.
     const auto pinned = pinned_link(*dir + "/" MILLRACE_PIN_LINK, port);
-    const uint32_t restore = pinned && pinned->state == PinnedLink::State::attached ? switched_off(*dir) : 0;
+    const uint32_t restore =
+        pinned && pinned->state == PinnedLink::State::attached ? read_state(*dir).restore : 0;
     // The kernel drops a link some time after its last pin; detaching is over when it returns.
-    const Fd link(bpf_obj_get((*dir + "/" MILLRACE_PIN_LINK).c_str()));
-    if (link) {
-        if (const int error = bpf_link_detach(link.get()); error != 0) {
+    if (pinned && pinned->fd) {
+        if (const int error = bpf_link_detach(pinned->fd.get()); error != 0) {
             return fail(fmt::format("port {}: cannot detach", port), -error);
         }
     }
+    const auto unknown = unknown_pins(*dir);
     // Before the pins go: whoever is killed in between can be asked again.
     const Status restored = restore_tag_offload(port, restore);
     const Status removed = remove_pins(*dir);
-    return removed ? restored : removed;
+    for (const Status& status : {removed, restored}) {
+        if (!status) {
+            return tl::unexpected(status.error());
+        }
+    }
+    std::vector<std::string> names;
+    if (unknown) {
+        names = unknown->others;
+        names.insert(names.end(), unknown->maps.begin(), unknown->maps.end());
+    }
+    return names;
 }
 
 }  // namespace millrace::steering

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <fstream>
 
 #include "millrace/abi.h"
 
@@ -97,6 +98,16 @@ std::string program_name(uint32_t id) {
     return info.name;
 }
 
+bool is_bpf(int fd, const std::string& kind) {
+    std::ifstream about(fmt::format("/proc/self/fdinfo/{}", fd));
+    for (std::string line; std::getline(about, line);) {
+        if (line.starts_with(kind + "_type:")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 Result<PinnedLink> pinned_link(const std::string& path, const std::string& port) {
     PinnedLink link;
     link.fd = Fd(bpf_obj_get(path.c_str()));
@@ -111,7 +122,7 @@ Result<PinnedLink> pinned_link(const std::string& path, const std::string& port)
     if (bpf_obj_get_info_by_fd(link.fd.get(), &info, &size) != 0) {
         return fail(fmt::format("{}: no information", path), errno);
     }
-    if (info.type != BPF_LINK_TYPE_XDP) {
+    if (!is_bpf(link.fd.get(), "link") || info.type != BPF_LINK_TYPE_XDP) {
         return fail(fmt::format("{}: not an XDP link", path));
     }
     link.program_id = info.prog_id;
@@ -147,7 +158,7 @@ Result<PinnedLink> attached_link(const std::string& dir, const std::string& port
                 fmt::format("port {}: no classifier attached; run 'millrace-steer attach {}'", port, port));
         case PinnedLink::State::gone:
             return fail(
-                fmt::format("port {}: its netdev was deleted since the classifier was attached; run "
+                fmt::format("port {}: its classifier was detached, or its netdev deleted; run "
                             "'millrace-steer attach {}'",
                             port, port));
         case PinnedLink::State::elsewhere:

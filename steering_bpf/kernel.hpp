@@ -23,6 +23,9 @@ Result<std::optional<XdpProgram>> xdp_program(const std::string& port, Ifindex i
 // Name of a loaded program, or "?".
 std::string program_name(uint32_t id);
 
+// Is it a BPF object of that kind: "map", "prog", "link"? Their information looks alike.
+bool is_bpf(int fd, const std::string& kind);
+
 // A pinned XDP link, and whether it still is what its place says.
 struct PinnedLink {
     enum class State : uint8_t {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The classifier from its bytes to the running port: of the builds that there are (kernel.bpf.h), the one
-// that sees most and that kernel and driver take. Internal to steering_bpf. Any thread, one at a time for a
+// The classifier onto a port that doesn't have it. Internal to steering_bpf. Any thread, one at a time for a
 // port.
 #pragma once
 
@@ -8,6 +7,7 @@
 
 #include "millrace/result.hpp"
 #include "millrace/types.hpp"
+#include "steering_bpf/classifier.hpp"
 #include "steering_bpf/fd.hpp"
 #include "steering_bpf/mode.hpp"
 
@@ -25,12 +25,12 @@ struct Link {
 Result<Link> load_and_attach(const std::string& port, Ifindex ifindex, const std::string& dir, Mode mode,
                              uint32_t restore);
 
+// MILLRACE_RESTORE_* that are to be off for this classifier and can be.
+uint32_t to_switch_off(const std::string& port, const Classifier& classifier);
 // Switches on again what the port that is pinned in dir has switched off, and removes its pins: all, or all
 // but the folder.
 void undo_pins(const std::string& port, const std::string& dir, bool folder_stays);
 // Switches on again what attaching has switched off. Says so when the driver refuses.
 Status restore_tag_offload(const std::string& port, uint32_t restore);
-// MILLRACE_RESTORE_* of the port that is pinned in dir; 0 where nothing is known.
-uint32_t switched_off(const std::string& dir);
 
 }  // namespace millrace::steering

@@ -53,6 +53,10 @@ bool privileged() {
     return has(CAP_NET_ADMIN) && (has(CAP_BPF) || has(CAP_SYS_ADMIN));
 }
 
+std::string removed_text(const std::vector<std::string>& pins) {
+    return pins.empty() ? "" : fmt::format("; removed pins of another version: {}", fmt::join(pins, ", "));
+}
+
 int run_attach(const Arguments& arguments) {
     int code = 0;
     for (const std::string& port : arguments.ports) {
@@ -61,9 +65,15 @@ int run_attach(const Arguments& arguments) {
             code = complain(report.error().text());
             continue;
         }
-        fmt::print("{}: {} in {} mode (program {})\n", port,
-                   report->already_attached ? "already attached" : "attached", name(report->mode),
-                   report->program_id);
+        fmt::print("{}: {} in {} mode (program {}){}{}\n", port,
+                   report->already_attached ? "already attached"
+                   : report->upgraded       ? "upgraded"
+                                            : "attached",
+                   name(report->mode), report->program_id,
+                   !report->upgraded   ? ""
+                   : report->maps_kept ? "; its maps stay"
+                                       : "; with new maps, for a millraced of this version",
+                   removed_text(report->removed));
     }
     return code;
 }
@@ -85,7 +95,7 @@ int run_detach(Arguments arguments) {
             code = complain(done.error().text());
             continue;
         }
-        fmt::print("{}: detached\n", port);
+        fmt::print("{}: detached{}\n", port, removed_text(*done));
     }
     return code;
 }
@@ -138,6 +148,7 @@ int command_line(int argc, char** argv) {
     attach_command->add_option("--mode", mode, "auto (native, else generic), native or generic")
         ->check(CLI::IsMember({"auto", "native", "generic"}).description(""))
         ->type_name("MODE");
+    attach_command->add_flag("--force", arguments.attach.force, "remove pins that this version doesn't know");
     pin_root(attach_command);
     attach_command->footer("Example: millrace-steer attach e0 e1 --mode native");
 

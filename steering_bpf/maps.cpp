@@ -24,7 +24,8 @@ Result<Fd> open_map(const std::string& dir, MapId id) {
     if (info.type != want.type || info.key_size != want.key_size || info.value_size != want.value_size ||
         info.max_entries != want.entries) {
         return fail(fmt::format(
-            "{}: made by another version of millrace; detach the port and attach it again", path));
+            "{}: made by another version of millrace; 'millrace-steer attach' of this one replaces it",
+            path));
     }
     return fd;
 }

@@ -15,9 +15,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "millrace/abi.h"
 #include "steering_bpf/fd.hpp"
+#include "steering_bpf/kernel.hpp"
 #include "steering_bpf/maps.hpp"
 
 namespace millrace::steering {
@@ -61,6 +63,27 @@ Status mount_bpffs() {
         return fail(fmt::format("{}: cannot mount a bpf filesystem", standard_bpffs), errno);
     }
     return {};
+}
+
+std::set<std::string> known_names() {
+    std::set<std::string> names = {MILLRACE_PIN_LINK, std::string(MILLRACE_PIN_LINK) + fresh};
+    for (const MapSpec& map : map_specs) {
+        names.insert(map.name);
+        names.insert(std::string(map.name) + fresh);
+    }
+    return names;
+}
+
+// Or the name with which it waits for its place.
+bool is_map_called(const std::string& path, const std::string& name) {
+    const Fd fd(bpf_obj_get(path.c_str()));
+    bpf_map_info info{};
+    uint32_t size = sizeof(info);
+    if (!fd || !is_bpf(fd.get(), "map") || bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0) {
+        return false;
+    }
+    const std::string called = info.name;
+    return name.substr(0, BPF_OBJ_NAME_LEN - 1) == called || name == called + fresh;
 }
 
 bool below(const fs::path& path, const fs::path& folder) {
@@ -128,39 +151,72 @@ Result<Fd> lock_pin_root(const std::string& pin_root) {
     return lock;
 }
 
-Status pin_over(int fd, const std::string& path) {
+Status pin_aside(int fd, const std::string& path) {
     const std::string aside = path + fresh;
     if (unlink(aside.c_str()) != 0 && errno != ENOENT) {
         return fail(fmt::format("{}: cannot remove", aside), errno);
     }
-    if (bpf_obj_pin(fd, aside.c_str()) != 0 || rename(aside.c_str(), path.c_str()) != 0) {
-        return fail(fmt::format("{}: cannot pin", path), errno);
+    return bpf_obj_pin(fd, aside.c_str()) == 0 ? Status{} : fail(fmt::format("{}: cannot pin", path), errno);
+}
+
+Status take_place(const std::string& path) {
+    return rename((path + fresh).c_str(), path.c_str()) == 0
+               ? Status{}
+               : fail(fmt::format("{}: cannot pin", path), errno);
+}
+
+Status pin_over(int fd, const std::string& path) {
+    const Status aside = pin_aside(fd, path);
+    return aside ? take_place(path) : aside;
+}
+
+void remove_aside(const std::string& dir) {
+    for (const MapSpec& map : map_specs) {
+        unlink(fmt::format("{}/{}{}", dir, map.name, fresh).c_str());
     }
-    return {};
 }
 
 Status unpin(const std::string& dir) {
-    std::vector<std::string_view> names = {MILLRACE_PIN_LINK};
-    for (const MapSpec& map : map_specs) {
-        names.push_back(map.name);
-    }
-    for (const std::string_view name : names) {
-        for (const char* behind : {"", fresh}) {
-            const std::string path = fmt::format("{}/{}{}", dir, name, behind);
-            if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-                return fail(fmt::format("{}: cannot remove", path), errno);
-            }
+    for (const std::string& name : known_names()) {
+        const std::string path = fmt::format("{}/{}", dir, name);
+        if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+            return fail(fmt::format("{}: cannot remove", path), errno);
         }
     }
     return {};
 }
 
 Status remove_pins(const std::string& dir) {
-    if (auto removed = unpin(dir); !removed) {
-        return removed;
+    std::error_code error;
+    fs::remove_all(dir, error);
+    return error ? fail(fmt::format("{}: cannot remove", dir), error.value()) : Status{};
+}
+
+Result<UnknownPins> unknown_pins(const std::string& dir) {
+    UnknownPins found;
+    const std::set<std::string> known = known_names();
+    std::error_code error;
+    for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+        const std::string name = it->path().filename();
+        if (!known.contains(name)) {
+            (is_map_called(it->path(), name) ? found.maps : found.others).push_back(name);
+        }
     }
-    if (rmdir(dir.c_str()) != 0 && errno != ENOENT) {
-        return fail(fmt::format("{}: cannot remove", dir), errno);
+    if (error && error != std::errc::no_such_file_or_directory) {
+        return fail(fmt::format("{}: cannot list", dir), error.value());
+    }
+    std::sort(found.maps.begin(), found.maps.end());
+    std::sort(found.others.begin(), found.others.end());
+    return found;
+}
+
+Status remove_unknown(const std::string& dir, const std::vector<std::string>& names) {
+    for (const std::string& name : names) {
+        std::error_code error;
+        fs::remove_all(fmt::format("{}/{}", dir, name), error);
+        if (error) {
+            return fail(fmt::format("{}/{}: cannot remove", dir, name), error.value());
+        }
     }
     return {};
 }

@@ -22,9 +22,22 @@ Status prepare_pin_root(const std::string& pin_root);
 Result<Fd> lock_pin_root(const std::string& pin_root);
 // What is pinned takes the place of what path has, at once: whoever is killed leaves the one or the other.
 Status pin_over(int fd, const std::string& path);
+// The same in two steps, for several that take their places together; and what waits for the second one.
+Status pin_aside(int fd, const std::string& path);
+Status take_place(const std::string& path);
+void remove_aside(const std::string& dir);
 // Removes what we pin in dir. Nothing there is no error.
 Status unpin(const std::string& dir);
-// And dir.
+// Removes all that is in dir, whoever pinned it, and dir.
 Status remove_pins(const std::string& dir);
+
+// What is in dir and not of this version; sorted.
+struct UnknownPins {
+    std::vector<std::string> maps;    // of another version, by their looks: pinned by their own names
+    std::vector<std::string> others;  // anything
+};
+Result<UnknownPins> unknown_pins(const std::string& dir);
+// Whatever they are.
+Status remove_unknown(const std::string& dir, const std::vector<std::string>& names);
 
 }  // namespace millrace::steering

@@ -15,7 +15,6 @@
 #include <set>
 #include <vector>
 
-#include "steering_bpf/kernel.hpp"
 #include "steering_bpf/maps.hpp"
 #include "steering_bpf/pins.hpp"
 
@@ -46,12 +45,11 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
     if (!dir) {
         return tl::unexpected(dir.error());
     }
-    const auto link = attached_link(*dir, port);
-    if (!link) {
-        return tl::unexpected(link.error());
+    const auto now = steering::attached(port, pin_root);
+    if (!now) {
+        return tl::unexpected(now.error());
     }
-    out.mode_ = link->mode;
-    out.program_ = link->program_id;
+    out.attached_ = *now;
 
     // Before anything is written: a daemon that is refused must leave the one that runs alone.
     out.lock_ = Fd(::open(dir->c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -60,7 +58,7 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
                                     : out.failed(fmt::format("{}: cannot lock", *dir), errno);
     }
 
-    Fd xsks;  // only checked: libxdp finds it by itself
+    Fd xsks;  // only checked, as the next: libxdp finds it by itself
     Fd state;
     const std::array<std::pair<MapId, Fd*>, map_count> wanted = {{{MapId::xsks, &xsks},
                                                                   {MapId::config, &out.config_},
@@ -81,11 +79,6 @@ Result<PortMaps> PortMaps::open(const std::string& port, const std::string& pin_
         }
         *fd = std::move(*map);
     }
-    millrace_port_state about{};
-    if (bpf_map_lookup_elem(state.get(), &first_key, &about) != 0) {
-        return out.failed(MILLRACE_MAP_STATE ": cannot read", errno);
-    }
-    out.sees_ = about.sees;
     void* mapped = mmap(nullptr, sizeof(millrace_heartbeat), PROT_READ | PROT_WRITE, MAP_SHARED,
                         out.heartbeat_map_.get(), 0);
     if (mapped == MAP_FAILED) {

@@ -65,9 +65,8 @@ class PortMaps {
     [[nodiscard]] int heartbeat_map() const { return heartbeat_map_.get(); }
 
     [[nodiscard]] Result<Counters> counters() const;  // since attach, summed over the CPUs
-    [[nodiscard]] Mode mode() const { return mode_; }
-    [[nodiscard]] uint32_t program_id() const { return program_; }  // the kernel's, of the classifier
-    [[nodiscard]] uint32_t sees() const { return sees_; }           // MILLRACE_SEES_*
+    // As it was when it was opened.
+    [[nodiscard]] const Attached& attached() const { return attached_; }
 
   private:
     struct Unmap {
@@ -80,9 +79,7 @@ class PortMaps {
     Status set_keep_ports(const KeepConfig& keep);
 
     std::string port_;
-    Mode mode_ = Mode::native;
-    uint32_t program_ = 0;
-    uint32_t sees_ = 0;
+    Attached attached_;
     Fd lock_;  // of the pin folder, while this object lives
     Fd config_, counters_, local4_, local6_, keep4_, keep6_, keep_l4_, judgement_, firewall_;
     Fd heartbeat_map_;

@@ -8,6 +8,7 @@
 #include "steering_bpf/kernel.hpp"
 #include "steering_bpf/maps.hpp"
 #include "steering_bpf/pins.hpp"
+#include "steering_bpf/state.hpp"
 
 namespace millrace::steering {
 namespace {
@@ -32,8 +33,7 @@ Status read_maps(const std::string& dir, PortStatus& out) {
     const auto config_map = open_map(dir, MapId::config);
     const auto heartbeat_map = open_map(dir, MapId::heartbeat);
     const auto counters_map = open_map(dir, MapId::counters);
-    const auto state_map = open_map(dir, MapId::state);
-    for (const auto* map : {&config_map, &heartbeat_map, &counters_map, &state_map}) {
+    for (const auto* map : {&config_map, &heartbeat_map, &counters_map}) {
         if (!*map) {
             return tl::unexpected(map->error());
         }
@@ -50,12 +50,7 @@ Status read_maps(const std::string& dir, PortStatus& out) {
     if (!counters) {
         return tl::unexpected(counters.error());
     }
-    const uint32_t key = 0;
-    millrace_port_state state{};
-    if (bpf_map_lookup_elem(state_map->get(), &key, &state) != 0) {
-        return fail(MILLRACE_MAP_STATE ": cannot read", errno);
-    }
-    out.sees = state.sees;
+    out.sees = read_state(dir).sees;
     out.flags = config->flags;
     out.max_frame = config->max_frame;
     out.heartbeat_timeout_ms = config->heartbeat_timeout_ns / 1'000'000;
@@ -85,12 +80,16 @@ PortStatus port_status(const std::string& pin_root, const std::string& port) {
             out.problem = "no link: nothing is attached";
             break;
         case PinnedLink::State::gone:
-            out.problem = "its netdev is gone";
+            out.problem = "its netdev is gone, or it was detached";
             break;
         case PinnedLink::State::elsewhere:
             out.problem = "attached to a netdev of another name or network namespace";
             break;
         case PinnedLink::State::attached:
+            if (!in_place(read_state(*dir), link->program_id)) {
+                out.problem = "its classifier is another build's, or was replaced half-way";
+                return out;
+            }
             break;
     }
     if (auto read = read_maps(*dir, out); !read && out.problem.empty()) {

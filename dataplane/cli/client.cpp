@@ -16,7 +16,14 @@ namespace millrace::cli {
 
 namespace {
 constexpr time_t answer_seconds = 5;  // a daemon that lives takes milliseconds
+
+Error silent(const std::string& path) {
+    return Error{fmt::format("millraced at {} has not answered for {} s: it hangs, and the kernel forwards; "
+                             "'systemctl restart millraced'",
+                             path, answer_seconds),
+                 0};
 }
+}  // namespace
 
 Result<Client> Client::connect(const std::string& path) {
     sockaddr_un address{};
@@ -28,6 +35,7 @@ Result<Client> Client::connect(const std::string& path) {
     Client client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), path);
     const timeval patience{answer_seconds, 0};
     setsockopt(client.fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    setsockopt(client.fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     if (client.fd_ < 0 ||
         ::connect(client.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0) {
         switch (errno) {
@@ -37,6 +45,8 @@ Result<Client> Client::connect(const std::string& path) {
                     fmt::format("millraced isn't running (nothing answers at {}); 'systemctl status "
                                 "millraced' tells more, --socket names another place",
                                 path));
+            case EAGAIN:
+                return tl::unexpected(silent(path));
             case EACCES:
                 return fail(fmt::format("no permission to use {}; run as root", path));
             default:
@@ -71,10 +81,7 @@ Result<std::string_view> Client::read_line() {
             continue;
         }
         if (n < 0 && errno == EAGAIN) {
-            return fail(
-                fmt::format("millraced at {} has not answered for {} s: it hangs, and the kernel forwards; "
-                            "'systemctl restart millraced'",
-                            path_, answer_seconds));
+            return tl::unexpected(silent(path_));
         }
         if (n <= 0) {
             return fail(fmt::format("millraced at {} closed the connection", path_), n < 0 ? errno : 0);
@@ -88,7 +95,8 @@ Status Client::ask(const char* verb, const std::string& what, const ShowArgument
     constexpr std::string_view row_begins = "{\"row\":";
     const std::string request = nlohmann::json{{verb, what}, {"arguments", arguments}}.dump() + "\n";
     if (send(fd_, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) {
-        return fail("millraced at " + path_ + " doesn't take the request", errno);
+        return errno == EAGAIN ? Status(tl::unexpected(silent(path_)))
+                               : fail("millraced at " + path_ + " doesn't take the request", errno);
     }
     while (true) {
         const auto line = read_line();

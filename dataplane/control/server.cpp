@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/control/server.hpp"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -11,6 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace millrace::dataplane {
@@ -19,6 +23,7 @@ namespace {
 
 constexpr size_t max_request = 65536;         // bytes of one line
 constexpr size_t output_watermark = 65536;    // rows are made while less than this waits to be sent
+constexpr int looks = 10;                     // for clients that wait, in the time that they may
 constexpr std::chrono::milliseconds turn{2};  // ... and no longer than this: others wait for the loop
 
 Result<sockaddr_un> address_of(const std::string& path) {
@@ -33,10 +38,32 @@ Result<sockaddr_un> address_of(const std::string& path) {
 }
 
 bool somebody_answers(const sockaddr_un& address) {
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool answers = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
-    close(fd);
-    return answers;
+    // One that stands still has a full backlog: EAGAIN, instead of waiting for it.
+    const steering::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    return connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
+           errno == EAGAIN;
+}
+
+// The address, if nobody else has it: the lock is held by who is to listen there. The kernel lets it go with
+// the process, however that ends.
+Result<sockaddr_un> take_address(const std::string& path, steering::Fd& lock) {
+    auto address = address_of(path);
+    if (!address) {
+        return address;
+    }
+    std::error_code code;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), code);
+    if (code) {
+        return fail(fmt::format("control socket {}: its folder can't be made", path), code.value());
+    }
+    lock = steering::Fd(open((path + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!lock) {
+        return fail(fmt::format("control socket {}: its lock can't be made", path), errno);
+    }
+    if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0 || somebody_answers(*address)) {
+        return fail(fmt::format("control socket {}: another millraced is running", path));
+    }
+    return address;
 }
 
 std::string error_line(const std::string& what) {
@@ -52,37 +79,73 @@ Server::Client::~Client() {
     }
 }
 
-Result<std::unique_ptr<Server>> Server::listen(EventLoop& loop, const std::string& path) {
-    const auto address = address_of(path);
+Status Server::bind_socket() {
+    const auto address = take_address(path_, lock_);
     if (!address) {
         return tl::unexpected(address.error());
     }
-    std::error_code code;
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), code);
-    if (code) {
-        return fail(fmt::format("control socket {}: its folder can't be made", path), code.value());
+    unlink(path_.c_str());  // of one that was killed
+    fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd_ < 0 || fchmod(fd_, 0660) < 0 ||
+        bind(fd_, reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) < 0 ||
+        chmod(path_.c_str(), 0660) < 0 || ::listen(fd_, 16) < 0) {
+        return fail(fmt::format("control socket {}", path_), errno);
     }
-    if (somebody_answers(*address)) {
-        return fail(fmt::format("control socket {}: another millraced is running", path));
-    }
-    unlink(path.c_str());
+    return {};
+}
+
+Result<std::unique_ptr<Server>> Server::listen(EventLoop& loop, const std::string& path,
+                                               std::chrono::milliseconds patience) {
     std::unique_ptr<Server> server(new Server(loop, path));
-    server->fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (server->fd_ < 0 || fchmod(server->fd_, 0660) < 0 ||
-        bind(server->fd_, reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) < 0 ||
-        chmod(path.c_str(), 0660) < 0 || ::listen(server->fd_, 16) < 0) {
-        return fail(fmt::format("control socket {}", path), errno);
+    if (auto bound = server->bind_socket(); !bound) {
+        return tl::unexpected(bound.error());
     }
     auto handle = loop.on_io(server->fd_, EPOLLIN, [s = server.get()](uint32_t) { s->accept_client(); });
     if (!handle) {
         return tl::unexpected(handle.error());
     }
     server->handle_ = std::move(*handle);
+    const auto period = std::chrono::duration_cast<std::chrono::microseconds>(patience) / looks;
+    auto timer = loop.every(static_cast<uint64_t>(period.count()),
+                            [s = server.get(), patience] { s->drop_those_that_wait(patience); });
+    if (!timer) {
+        return tl::unexpected(timer.error());
+    }
+    server->timer_ = std::move(*timer);
     return server;
+}
+
+Status Server::could_listen(const std::string& path) {
+    const auto loop = EventLoop::create();
+    if (!loop) {
+        return tl::unexpected(loop.error());
+    }
+    return Server(**loop, path).bind_socket();
+}
+
+void Server::drop_those_that_wait(std::chrono::milliseconds patience) {
+    const auto now = std::chrono::steady_clock::now();
+    for (auto client = clients_.begin(); client != clients_.end();) {
+        const auto next = std::next(client);
+        // Rows that are still to be made are ours to wait for, where the socket would take them.
+        pollfd socket{.fd = client->fd, .events = POLLOUT, .revents = 0};
+        const bool ours = client->rows != nullptr && client->output.empty() && poll(&socket, 1, 0) == 1;
+        if (ours) {
+            client->moved = now;
+        } else if (now - client->moved > patience) {
+            const bool slow = client->rows != nullptr || !client->output.empty();
+            spdlog::info("control socket: a client {} for {} s; connection closed",
+                         slow ? "took nothing of its answer" : "asked nothing",
+                         std::chrono::duration_cast<std::chrono::seconds>(patience).count());
+            drop(client);
+        }
+        client = next;
+    }
 }
 
 Server::~Server() {
     clients_.clear();
+    timer_.reset();
     handle_.reset();
     if (fd_ >= 0) {
         close(fd_);
@@ -101,6 +164,7 @@ void Server::accept_client() {
     }
     const auto client = clients_.emplace(clients_.end());
     client->fd = fd;
+    client->moved = std::chrono::steady_clock::now();
     auto handle = loop_.on_io(fd, EPOLLIN, [this, client](uint32_t events) {
         if (!serve(*client, events)) {
             drop(client);
@@ -148,6 +212,7 @@ bool Server::receive(Client& client) {
         return false;
     }
     client.ended = n == 0;
+    client.moved = std::chrono::steady_clock::now();
     return true;
 }
 
@@ -220,6 +285,7 @@ bool Server::send_output(Client& client) {
         return errno == EAGAIN || errno == EINTR;
     }
     client.output.erase(0, static_cast<size_t>(n));
+    client.moved = std::chrono::steady_clock::now();
     return true;
 }
 

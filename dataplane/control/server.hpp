@@ -7,9 +7,11 @@
 //             {"end": {"rows": 2}}      or {"error": "one line"} instead, at any point
 //
 // Requests of one connection are answered in order. Rows are made as the client takes them, so an answer of
-// any length holds up neither the daemon nor its memory.
+// any length holds up neither the daemon nor its memory. A client that asks nothing for a minute, or takes
+// nothing of its answer, is let go.
 #pragma once
 
+#include <chrono>
 #include <list>
 #include <map>
 #include <memory>
@@ -17,14 +19,20 @@
 
 #include "dataplane/control/event_loop.hpp"
 #include "millrace/rows.hpp"
+#include "steering_bpf/fd.hpp"
 
 namespace millrace::dataplane {
 
 class Server {
   public:
-    // Binds path (its folder is made), mode 0660. Error when a live daemon answers there. Control thread,
-    // like all that follows. loop outlives the server.
-    static Result<std::unique_ptr<Server>> listen(EventLoop& loop, const std::string& path);
+    // Binds path (its folder is made), mode 0660. Error when a live daemon answers there, or has begun to
+    // start: who has path.lock locked is the one. patience: for a client. Control thread, like all that
+    // follows. loop outlives the server.
+    static Result<std::unique_ptr<Server>> listen(
+        EventLoop& loop, const std::string& path,
+        std::chrono::milliseconds patience = std::chrono::minutes(1));
+    // Could a server listen there? Leaves nothing behind but the folder and path.lock.
+    static Status could_listen(const std::string& path);
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
@@ -43,10 +51,13 @@ class Server {
         std::string output;
         std::unique_ptr<RowSource> rows;
         uint64_t row_count = 0;
+        std::chrono::steady_clock::time_point moved{};  // when bytes went in or out, or rows were awaited
         ~Client();
     };
     Server(EventLoop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
+    Status bind_socket();
     void accept_client();
+    void drop_those_that_wait(std::chrono::milliseconds patience);
     void drop(std::list<Client>::iterator client);
     // false: the connection has ended.
     bool serve(Client& client, uint32_t events);
@@ -57,8 +68,10 @@ class Server {
 
     EventLoop& loop_;
     std::string path_;
+    steering::Fd lock_;
     int fd_ = -1;
     EventLoop::Handle handle_;
+    EventLoop::Handle timer_;
     std::list<Client> clients_;
     std::map<std::string, RowOpener, std::less<>> shows_;
     std::map<std::string, RowOpener, std::less<>> actions_;

@@ -15,8 +15,8 @@ namespace {
 std::set<std::string> lines_of(std::span<const Keep> keeps) {
     std::set<std::string> lines;
     for (const Keep& k : keeps) {
-        if (k.cause == KeepCause::bypass) {
-            continue;  // told at the start
+        if (k.cause == KeepCause::bypass || k.cause == KeepCause::heartbeat) {
+            continue;  // told at the start, and by who listens to the heart
         }
         if (k.prefix &&
             (k.cause == KeepCause::limit || k.cause == KeepCause::learned || k.cause == KeepCause::punts)) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // millraced: the forwarder and the mirror. main() is the ordered list of what is started; what is declared
 // later is torn down first. The only place that sees both fib_sync and the dataplane.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <systemd/sd-daemon.h>
@@ -17,7 +16,10 @@
 #include "dataplane/control/server.hpp"
 #include "dataplane/daemon/actions.hpp"
 #include "dataplane/daemon/check.hpp"
+#include "dataplane/daemon/crash_loop.hpp"
 #include "dataplane/daemon/drain.hpp"
+#include "dataplane/daemon/heart.hpp"
+#include "dataplane/daemon/log.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
 #include "dataplane/daemon/port_states.hpp"
@@ -42,8 +44,7 @@ using namespace millrace::dataplane;
 
 namespace {
 
-constexpr uint64_t heartbeat_period_us = 20'000;  // under half of the shortest timeout that may be configured
-constexpr uint64_t sync_tick_us = 5'000;
+constexpr uint64_t sync_tick_us = Heart::turn_us;
 constexpr uint64_t room_period_us = 200'000;
 constexpr uint64_t steering_poll_us = Steering::poll_ms * 1000;
 // Far more than full rings need; what is left then waits for a netdev that sends nothing.
@@ -61,6 +62,7 @@ struct Options {
     std::string config = "/etc/millrace/millrace.toml";
     bool check = false;
     bool debug_hooks = false;
+    bool note_end = false;
 };
 
 // Tells the watchdog that what was declared after it has ended.
@@ -72,16 +74,10 @@ struct Ended {
 };
 
 int fatal(const Error& error, Exit status = exit_failed) {
-    fmt::print(stderr, "millraced: {}\n", error.text());
+    if (flush_log()) {  // else nobody would read it, and it would wait for that
+        fmt::print(stderr, "millraced: {}\n", error.text());
+    }
     return status;
-}
-
-void start_log(const std::string& level) {
-    auto logger = spdlog::stderr_logger_mt("millraced");
-    // Under systemd the journal adds the time, and reads the priority from the prefix.
-    spdlog::set_default_logger(logger);
-    spdlog::set_level(spdlog::level::from_str(level));
-    spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
 }
 
 RowOpener refuse_plant() {
@@ -101,20 +97,6 @@ Ruleset ruleset() {
     return {.fd = nft->fd(),
             .take = [nft] { return nft->news().lost; },
             .settle = [nft] { return nft->settle(); }};
-}
-
-std::vector<PortKeeper::Kept> kept_ports(const Config& config, const OpenPorts& open, Punter& punter,
-                                         const Steering& steering) {
-    std::vector<PortKeeper::Kept> kept;
-    for (size_t p = 0; p < config.ports.size(); ++p) {
-        const PortId id{static_cast<uint16_t>(p)};
-        kept.push_back({.config = config.ports[p],
-                        .port = &open.ports[p],
-                        .tap = punter.tap(id),
-                        .program = steering.program(id),
-                        .mode = steering.mode(id)});
-    }
-    return kept;
 }
 
 Status serve(const Config& config, const Options& options, Self& self) {
@@ -193,12 +175,14 @@ Status serve(const Config& config, const Options& options, Self& self) {
     if (!tables) {
         return tl::unexpected(tables.error());
     }
-    const auto punter = Punter::start(std::move(open.taps), config.sizes.punt_ring, config.punt.rate);
+    const auto punter = Punter::start(std::move(open.taps), config.sizes.punt_ring, config.punt.rate,
+                                      config.steering.heartbeat_timeout_ms);
     if (!punter) {
         return tl::unexpected(punter.error());
     }
     const Ended workers_ended;
-    const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings());
+    const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings(),
+                                          config.steering.heartbeat_timeout_ms);
     if (!workers) {
         return tl::unexpected(workers.error());
     }
@@ -209,8 +193,9 @@ Status serve(const Config& config, const Options& options, Self& self) {
     PortStates states(open, steering, **tables);
     states.set_drained(self.drained());
     const Ended keeper_ended;
-    const auto keeper = PortKeeper::start(kept_ports(config, open, **punter, steering),
+    const auto keeper = PortKeeper::start(PortKeeper::kept(config, open, **punter, steering),
                                           config.steering.pin_root, config.workers.cores.size());
+    next_config.ask_queues([&](const std::string& port) { return keeper->queues_of(port); });
     (*tables)->observe(
         {.interface_changed = [&](PortId port,
                                   const Interface* interface) { states.interface_changed(port, interface); },
@@ -229,6 +214,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
         return tl::unexpected(sync.error());
     }
 
+    const auto heart = Heart::start({open.ports, **workers, **punter, (*sync)->event_fd(), steering}, config);
     PuntRelief relief(names, **punter, **workers, **tables, steering);
     const auto follow_firewall = [&] {
         steering.follow_firewall(
@@ -264,7 +250,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
             return;
         }
         enabled = true;
-        steering.beat();
+        heart->begin();
         enabling = steering.enable(true);
         if (!enabling) {
             (*loop)->stop();
@@ -274,27 +260,34 @@ Status serve(const Config& config, const Options& options, Self& self) {
         sd_notify(0, "READY=1\nSTATUS=forwarding");
     };
     for (auto added :
-         {keep((*loop)->on_io((*sync)->event_fd(), EPOLLIN, [&](uint32_t) { (*sync)->on_event_readable(); })),
+         {keep((*loop)->on_io((*sync)->event_fd(), EPOLLIN,
+                              [&](uint32_t) {
+                                  (*sync)->on_event_readable();
+                                  heart->turn(**sync);
+                              })),
           keep((*loop)->on_io((*sync)->dump_fd(), EPOLLIN, [&](uint32_t) { (*sync)->on_dump_readable(); })),
           keep((*loop)->on_io((*sync)->work_fd(), EPOLLIN, [&](uint32_t) { (*sync)->tick(); })),
           keep((*loop)->every(sync_tick_us,
                               [&] {
                                   (*sync)->tick();
                                   (*tables)->commit();  // grace periods that have ended since the last change
+                                  heart->turn(**sync);
                                   enable_once_synced();
                               })),
           keep((*loop)->every(PuntRelief::period_us, [&] { relief.look(); })),
-          keep((*loop)->every(room_period_us, [&] { (*tables)->tell_room(); })),
+          keep((*loop)->every(room_period_us,
+                              [&] {
+                                  (*tables)->tell_room();
+                                  tell_of_lost_log_lines();
+                              })),
           keep((*loop)->on_io(steering.watch_fd(), EPOLLIN, [&](uint32_t) { steering.look(); })),
           keep((*loop)->on_io(steering.firewall_fd(), EPOLLIN, [&](uint32_t) { follow_firewall(); })),
           keep((*loop)->every(steering_poll_us, [&] { steering.poll(); })),
-          keep((*loop)->every(heartbeat_period_us, [&] {
+          keep((*loop)->every(Heart::tell_us, [&] {
               states.probe();
               states.found(keeper->findings());
-              if ((*workers)->all_made_progress()) {
-                  if (enabled) {
-                      steering.beat();
-                  }
+              heart->tell();
+              if (heart->whole()) {
                   // Also before it is ready: the watchdog goes on when the daemon starts itself again.
                   sd_notify(0, "WATCHDOG=1");
               }
@@ -341,8 +334,9 @@ Status serve(const Config& config, const Options& options, Self& self) {
         spdlog::warn("not empty at the end: {}", rest.left());
     }
     for (size_t p = 0; p < open.ports.size(); ++p) {
-        const auto program = steering::attached_program(open.ports[p].name(), config.steering.pin_root);
-        if (program.value_or(0) != steering.program(PortId{static_cast<uint16_t>(p)})) {
+        const auto now = steering::attached(open.ports[p].name(), config.steering.pin_root);
+        const auto ours = steering.attached(PortId{static_cast<uint16_t>(p)});
+        if (!now || !ours || now->maps_id != ours->maps_id) {
             open.ports[p].leave();
         }
     }
@@ -373,6 +367,7 @@ int main(int argc, char** argv) {
     app.add_option("--config", options.config, "configuration file (TOML)")->capture_default_str();
     app.add_flag("--check", options.check, "check the configuration against this machine, and end");
     app.add_flag("--debug-hooks", options.debug_hooks, "for drills: allow 'millrace debug plant'");
+    app.add_flag("--note-end", options.note_end, "for systemd's ExecStopPost: count a crash, and end");
     app.set_version_flag("--version", MILLRACE_VERSION);
     app.footer(
         "Needs the classifier on each port first: millrace-steer attach PORT...\n"
@@ -390,7 +385,11 @@ int main(int argc, char** argv) {
     if (auto cores = check_cores(config->workers.cores, self.cpus()); !cores) {
         return fatal(cores.error(), exit_config);
     }
-    start_log(config->log_level);
+    start_log(*config);
+    if (options.note_end) {
+        const Status noted = note_end(config->control_socket);
+        return noted ? exit_good : fatal(noted.error());
+    }
     if (auto ready = preflight(); !ready) {
         return fatal(ready.error());
     }
@@ -399,6 +398,7 @@ int main(int argc, char** argv) {
         if (auto good = check(*config, ruleset()); !good) {
             return fatal(good.error());
         }
+        flush_log();
         fmt::print("{}: good: {} port(s), {} worker(s)\n", options.config, config->ports.size(),
                    config->workers.cores.size());
         return exit_good;
@@ -406,8 +406,12 @@ int main(int argc, char** argv) {
     if (config->workers.scheduling != Scheduling::normal) {
         prefer_this_process();
     }
+    if (!self.started_again()) {
+        wait_after_crashes(config->control_socket);
+    }
     if (const Status served = serve(*config, options, self); !served) {
         return fatal(served.error());
     }
+    flush_log();
     return self.starts_again() ? fatal(self.exec_again()) : exit_good;
 }

@@ -25,6 +25,7 @@ constexpr unsigned longest_pause = 120;  // rounds: 30 s
 constexpr unsigned rounds_a_minute = 240;
 constexpr unsigned longest_tap_pause = rounds_a_minute;
 constexpr unsigned free_repairs = 6;
+constexpr auto upgrade_time = std::chrono::milliseconds(50);
 
 bool is_up(const std::string& netdev) {
     const steering::Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -42,6 +43,19 @@ PortKeeper::PortKeeper(std::vector<Kept> ports, std::string pin_root, size_t wor
       attempts_(ports_.size()),
       cares_(ports_.size()),
       findings_(ports_.size()) {}
+
+std::vector<PortKeeper::Kept> PortKeeper::kept(const Config& config, const OpenPorts& open, Punter& punter,
+                                               const Steering& steering) {
+    std::vector<Kept> kept;
+    for (size_t p = 0; p < config.ports.size(); ++p) {
+        const PortId id{static_cast<uint16_t>(p)};
+        kept.push_back({.config = config.ports[p],
+                        .port = &open.ports[p],
+                        .tap = punter.tap(id),
+                        .attached = steering.attached(id)});
+    }
+    return kept;
+}
 
 std::unique_ptr<PortKeeper> PortKeeper::start(std::vector<Kept> ports, std::string pin_root, size_t workers) {
     std::unique_ptr<PortKeeper> keeper(new PortKeeper(std::move(ports), std::move(pin_root), workers));
@@ -64,6 +78,16 @@ std::vector<PortFinding> PortKeeper::findings() const {
     return findings_;
 }
 
+uint32_t PortKeeper::queues_of(const std::string& port) const {
+    const std::lock_guard lock(mutex_);
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        if (ports_[p].config.name == port) {
+            return findings_[p].queues;
+        }
+    }
+    return 0;
+}
+
 void PortKeeper::run() {
     std::unique_lock lock(mutex_);
     while (!stop_) {
@@ -72,6 +96,7 @@ void PortKeeper::run() {
         std::vector<PortFinding> found;
         for (size_t p = 0; p < ports_.size(); ++p) {
             found.push_back(look(p));
+            found.back().queues = netdev_queues(ports_[p].config.name);
         }
         lock.lock();
         findings_ = std::move(found);
@@ -91,18 +116,36 @@ PortFinding PortKeeper::look(size_t port) {
     return found;
 }
 
+// An upgrade switches to new maps before these have their names.
+Result<steering::Attached> PortKeeper::classifier_of(const Kept& kept) const {
+    auto now = steering::attached(kept.config.name, pin_root_);
+    if (!now) {
+        std::this_thread::sleep_for(upgrade_time);
+        now = steering::attached(kept.config.name, pin_root_);
+    }
+    return now;
+}
+
 PortFinding PortKeeper::look_at_open(size_t port) {
-    const Kept& kept = ports_[port];
+    Kept& kept = ports_[port];
     PortFinding found{.problem = keep_tap(port), .obstacle = {}};
-    const auto program = steering::attached_program(kept.config.name, pin_root_);
-    if (!program) {
-        found.problem = program.error().text();
+    const auto now = classifier_of(kept);
+    if (!now) {
+        found.problem = now.error().text();
         return found;
     }
-    if (*program != kept.program) {
-        found.problem = "its classifier was detached, and attached anew";
+    const steering::Attached& ours = *kept.attached;
+    if (now->maps_id != ours.maps_id || now->sees != ours.sees) {
+        found.problem = now->maps_id == ours.maps_id
+                            ? "its classifier was replaced by one that sees other things"
+                            : "its classifier was detached, or replaced, and attached anew";
         found.openable = is_up(kept.config.name);
         return found;
+    }
+    if (now->program_id != ours.program_id) {
+        spdlog::info("port {}: its classifier was replaced (program {} by {}), its maps stay",
+                     kept.config.name, ours.program_id, now->program_id);
+        kept.attached = *now;
     }
     const size_t served = kept.port->queues().size();
     if (served < kept.config.queues) {
@@ -187,11 +230,12 @@ std::string PortKeeper::attempt(size_t port, Ifindex ifindex, uint16_t first, ui
 // The operator had attached here: what became of the netdev is no reason to ask again.
 Status PortKeeper::attach(const Kept& kept) {
     const std::string& name = kept.config.name;
-    if (steering::attached_program(name, pin_root_)) {
+    if (steering::attached(name, pin_root_)) {
         return {};
     }
     const auto attached = steering::attach_again(
-        name, {.pin_root = pin_root_, .mode = kept.mode.value_or(steering::Mode::automatic)});
+        name,
+        {.pin_root = pin_root_, .mode = kept.attached ? kept.attached->mode : steering::Mode::automatic});
     if (!attached) {
         return tl::unexpected(attached.error());
     }

@@ -15,10 +15,11 @@
 #include <thread>
 #include <vector>
 
-#include "dataplane/port/af_xdp_port.hpp"
-#include "dataplane/punt/tap.hpp"
+#include "dataplane/daemon/open_ports.hpp"
+#include "dataplane/daemon/steering.hpp"
+#include "dataplane/punt/punter.hpp"
 #include "millrace/config.hpp"
-#include "steering_bpf/mode.hpp"
+#include "steering_bpf/attach.hpp"
 
 namespace millrace::dataplane {
 
@@ -26,6 +27,7 @@ struct PortFinding {
     std::string problem;    // of a port that is open: why it can't be served all the same
     std::string obstacle;   // why it can't be opened (again) now
     bool openable = false;  // it could be opened (again), and would be served better for it
+    uint32_t queues = 0;    // that its netdev has; 0: not known
 
     bool operator==(const PortFinding&) const = default;
 };
@@ -34,17 +36,22 @@ class PortKeeper {
   public:
     struct Kept {
         PortConfig config;
-        const AfXdpPort* port;               // outlives the keeper, like tap
-        Tap* tap;                            // nullptr where the port is closed
-        uint32_t program;                    // of the classifier that its sockets are with
-        std::optional<steering::Mode> mode;  // to attach in again; nullopt: automatic
+        const AfXdpPort* port;  // outlives the keeper, like tap
+        Tap* tap;               // nullptr where the port is closed
+        // The classifier that its sockets are with; nullopt: none.
+        std::optional<steering::Attached> attached;
     };
+    // All that were configured, by PortId. What is given outlives the keeper.
+    static std::vector<Kept> kept(const Config& config, const OpenPorts& open, Punter& punter,
+                                  const Steering& steering);
     // ports: by PortId. Main thread.
     static std::unique_ptr<PortKeeper> start(std::vector<Kept> ports, std::string pin_root, size_t workers);
     ~PortKeeper();
     PortKeeper(const PortKeeper&) = delete;
     PortKeeper& operator=(const PortKeeper&) = delete;
 
+    // How many queues the port's netdev had in the last round; 0: not known. Any thread.
+    [[nodiscard]] uint32_t queues_of(const std::string& port) const;
     // By PortId; of the last round. Any thread.
     [[nodiscard]] std::vector<PortFinding> findings() const;
 
@@ -72,6 +79,7 @@ class PortKeeper {
     [[nodiscard]] std::string attempt(size_t port, Ifindex ifindex, uint16_t first, uint16_t end);
     Status attach(const Kept& kept);
     std::string keep_tap(size_t port);
+    Result<steering::Attached> classifier_of(const Kept& kept) const;
 
     std::vector<Kept> ports_;
     std::string pin_root_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/daemon/preflight.hpp"
 
+#include <linux/capability.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -9,11 +10,14 @@
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <optional>
+#include <utility>
 
 #include "dataplane/daemon/port_watch.hpp"
 #include "steering_bpf/attach.hpp"
@@ -58,6 +62,23 @@ std::string check_classifier(const std::string& port, const std::vector<steering
     return {};
 }
 
+// Empty: none.
+std::string missing_capabilities() {
+    // CAP_SYS_ADMIN: libxdp gets at the classifier by its id.
+    constexpr std::array<std::pair<unsigned, const char*>, 3> needed = {
+        {{CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_NET_RAW, "CAP_NET_RAW"}, {CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}}};
+    __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+    std::string missing;
+    const bool known = syscall(SYS_capget, &header, data) == 0;
+    for (const auto& [capability, name] : needed) {
+        if (!known || (data[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) == 0) {
+            missing += (missing.empty() ? "" : ", ") + std::string(name);
+        }
+    }
+    return missing;
+}
+
 Status check_kernel() {
     const int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -86,8 +107,8 @@ Status check_cores(const std::vector<uint16_t>& cores, const cpu_set_t& allowed)
 }
 
 Status preflight() {
-    if (geteuid() != 0) {
-        return fail("must run as root: it opens AF_XDP sockets and makes TAP devices");
+    if (const std::string missing = missing_capabilities(); !missing.empty()) {
+        return fail(fmt::format("needs root, or {}: it opens AF_XDP sockets and makes TAP devices", missing));
     }
     return check_kernel();
 }
@@ -114,6 +135,10 @@ Status check_netdev(const PortConfig& port, size_t workers) {
         return fail(too_few_queues(port.name, have, workers));
     }
     return {};
+}
+
+uint32_t netdev_queues(const std::string& port) {
+    return netdev_queues(ControlSocket(), port);
 }
 
 uint16_t queues_to_serve(const PortConfig& port) {

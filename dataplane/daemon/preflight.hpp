@@ -26,6 +26,8 @@ Result<std::vector<std::string>> port_problems(const Config& config);
 Status check_netdev(const PortConfig& port, size_t workers);
 // The line for a netdev with fewer queues than there are workers.
 std::string too_few_queues(const std::string& port, size_t queues, size_t workers);
+// Receive queues that a netdev has; 0: its driver can't tell. Waits as check_netdev() does.
+uint32_t netdev_queues(const std::string& port);
 // Receive queues that can be served: those configured, or as many as the netdev has. As above.
 uint16_t queues_to_serve(const PortConfig& port);
 // Logs which queues are not served. Main thread.

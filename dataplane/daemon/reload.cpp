@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "dataplane/config/config_file.hpp"
+#include "dataplane/control/server.hpp"
 #include "dataplane/daemon/preflight.hpp"
 #include "steering_bpf/attach.hpp"
 
@@ -14,7 +15,22 @@ namespace millrace::dataplane {
 
 namespace {
 
-Result<Config> usable_config(const std::string& path, const cpu_set_t& cpus) {
+// Where the daemon would find fewer queues than workers on every port, it would end.
+Status check_queues(const Config& config, const Reload::QueuesOf& queues_of) {
+    const size_t workers = config.workers.cores.size();
+    std::string refused;
+    for (const PortConfig& port : config.ports) {
+        const uint32_t have = queues_of ? queues_of(port.name) : 0;
+        if (have == 0 || have >= workers) {
+            return {};
+        }
+        refused = refused.empty() ? too_few_queues(port.name, have, workers) : refused;
+    }
+    return refused.empty() ? Status() : fail(refused);
+}
+
+Result<Config> usable_config(const std::string& path, const cpu_set_t& cpus, const std::string& listens_at,
+                             const Reload::QueuesOf& queues_of) {
     auto config = load_config(path);
     if (!config) {
         return config;
@@ -28,11 +44,19 @@ Result<Config> usable_config(const std::string& path, const cpu_set_t& cpus) {
     // A port that can't be served is the kernel's; a daemon without any would end. Nothing here may wait for
     // whoever holds the kernel's network configuration.
     const auto attached = [&](const PortConfig& port) {
-        return steering::attached_program(port.name, config->steering.pin_root).has_value();
+        return steering::attached(port.name, config->steering.pin_root).has_value();
     };
     if (std::none_of(config->ports.begin(), config->ports.end(), attached)) {
         return fail(fmt::format("{}: no port has the classifier; 'millrace-steer attach {}'", path,
                                 config->ports.front().name));
+    }
+    if (auto queues = check_queues(*config, queues_of); !queues) {
+        return tl::unexpected(queues.error());
+    }
+    if (config->control_socket != listens_at) {
+        if (auto could = Server::could_listen(config->control_socket); !could) {
+            return tl::unexpected(could.error());
+        }
     }
     return config;
 }
@@ -43,7 +67,7 @@ Reload::Reload(const std::string& path, const Config& running, const cpu_set_t& 
     : path_(path), running_(running), cpus_(cpus), steering_(steering) {}
 
 Result<Reload::Done> Reload::run() {
-    const auto config = usable_config(path_, cpus_);
+    const auto config = usable_config(path_, cpus_, running_.control_socket, queues_of_);
     if (!config) {
         return tl::unexpected(config.error());
     }
@@ -77,7 +101,7 @@ bool Reload::good(uint64_t now_ms) {
     if (now_ms < next_ms_) {
         return false;
     }
-    const auto config = usable_config(path_, cpus_);
+    const auto config = usable_config(path_, cpus_, running_.control_socket, queues_of_);
     if (config) {
         return true;
     }

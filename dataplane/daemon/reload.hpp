@@ -5,7 +5,9 @@
 
 #include <sched.h>
 
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/daemon/steering.hpp"
@@ -19,6 +21,10 @@ class Reload {
     // path: of the file that running was read from. cpus: those that the process may use. Path and steering
     // outlive it.
     Reload(const std::string& path, const Config& running, const cpu_set_t& cpus, Steering& steering);
+
+    // How many a netdev was last seen to have; 0: not known. Doesn't wait.
+    using QueuesOf = std::function<uint32_t(const std::string& port)>;
+    void ask_queues(QueuesOf queues_of) { queues_of_ = std::move(queues_of); }
 
     struct Done {
         std::vector<std::string> changed;  // "[keep]", "port eth1 (new)", ...
@@ -40,6 +46,7 @@ class Reload {
     Config running_;
     cpu_set_t cpus_;
     Steering& steering_;
+    QueuesOf queues_of_;
     bool wants_restart_ = false;
     uint64_t next_ms_ = 0;
     std::string told_;

@@ -81,7 +81,9 @@ void Restarts::count(uint64_t now_ms, bool for_refused) {
 Self::Self(char** argv) : argv_(argv) {
     CPU_ZERO(&cpus_);
     sched_getaffinity(0, sizeof(cpus_), &cpus_);
-    restarts_ = Restarts::parse(getenv(variable));  // NOLINT(concurrency-mt-unsafe): one thread yet
+    const char* restarts = getenv(variable);  // NOLINT(concurrency-mt-unsafe): one thread yet
+    started_again_ = restarts != nullptr;
+    restarts_ = Restarts::parse(restarts);
     if (const char* names = getenv(drained_variable); names != nullptr) {  // NOLINT(concurrency-mt-unsafe)
         std::istringstream in(names);
         for (std::string name; std::getline(in, name, '/');) {

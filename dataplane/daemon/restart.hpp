@@ -52,6 +52,8 @@ class Self {
   public:
     explicit Self(char** argv);
     [[nodiscard]] Restarts& restarts() { return restarts_; }
+    // Has it started itself again?
+    [[nodiscard]] bool started_again() const { return started_again_; }
     // The CPUs that it may use.
     [[nodiscard]] const cpu_set_t& cpus() const { return cpus_; }
     // Names of the ports that stay drained over it (environment variable MILLRACE_DRAINED, "eth0/eth1").
@@ -74,6 +76,7 @@ class Self {
   private:
     char** argv_;
     cpu_set_t cpus_;
+    bool started_again_ = false;
     bool again_ = false;
     bool for_refused_ = false;
     bool told_to_end_ = false;

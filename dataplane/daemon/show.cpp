@@ -43,8 +43,8 @@ Row port_row(const Running& running, PortId id) {
     row["mtu"] = interface == nullptr ? Row(nullptr) : Row(interface->mtu);
     row["usable"] = interface != nullptr && interface->usable;
     row["queues"] = port.queues().size();
-    const auto mode = running.steering.mode(id);
-    row["xdp_mode"] = mode ? Row(steering::name(*mode)) : Row(nullptr);
+    const auto attached = running.steering.attached(id);
+    row["xdp_mode"] = attached ? Row(steering::name(attached->mode)) : Row(nullptr);
     row["xsk_mode"] = port.is_open() ? Row(port.zero_copy() ? "zero-copy" : "copy") : Row(nullptr);
     row["rx_ring"] = port.is_open() ? Row(port.ring()) : Row(nullptr);
     row["fill_buffers"] = port.is_open() ? Row(fill_buffers) : Row(nullptr);
@@ -167,6 +167,8 @@ uint64_t packets(const Running& running, PortId port, Reason reason) {
             return running.punter.refused(port);
         case Reason::drop_punt_rate:
             return running.punter.over_rate(port);
+        case Reason::drop_late:
+            return running.workers.packets(port, reason) + running.punter.late(port);
         default:
             return running.workers.packets(port, reason);
     }

@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <ctime>
 #include <iterator>
 #include <set>
 #include <string>
@@ -17,7 +16,6 @@ namespace millrace::dataplane {
 namespace {
 
 constexpr uint64_t ns_per_ms = 1'000'000;
-constexpr uint64_t ns_per_s = 1'000'000'000;
 
 size_t index_of(Family family) {
     return family == Family::ipv4 ? 0 : 1;
@@ -75,8 +73,8 @@ Result<Steering> Steering::open(const Config& config, uint32_t most_own, Ruleset
     }
     std::vector<PortWatch::Watched> watched;
     for (const Port& port : all.ports_) {
-        watched.push_back(
-            {.config = port.config, .sees = port.maps ? std::optional(port.maps->sees()) : std::nullopt});
+        watched.push_back({.config = port.config,
+                           .sees = port.maps ? std::optional(port.maps->attached().sees) : std::nullopt});
     }
     all.watch_ = std::make_unique<PortWatch>(std::move(watched));
     all.take_found();
@@ -92,9 +90,11 @@ Steering::Kept Steering::kept_of(const std::string& port, Family family, std::sp
                  std::inserter(kept.prefixes, kept.prefixes.end()),
                  [&](const Prefix& p) { return p.address.family == family; });
     for (const Keep& keep : keeps) {
-        // Multicast never gets as far as the prefixes; netfilter's hooks the classifier sees for itself.
+        // Multicast never gets as far as the prefixes; netfilter's hooks and the heartbeat the classifier
+        // sees for itself.
         if (keep.egress || keep.cause == KeepCause::multicast || keep.cause == KeepCause::netfilter ||
-            keep.cause == KeepCause::bypass || (!keep.port.empty() && keep.port != port)) {
+            keep.cause == KeepCause::bypass || keep.cause == KeepCause::heartbeat ||
+            (!keep.port.empty() && keep.port != port)) {
             continue;
         }
         if (!keep.prefix) {
@@ -158,7 +158,9 @@ void Steering::write(Port& port) {
     }
     port.silent = reason_of(port.config.name, done);
     if (!done) {
-        port.maps->beat(0);  // can't fail: stale at once
+        stop_beating(port);
+    } else {
+        port.may_beat->store(true);
     }
 }
 
@@ -200,6 +202,9 @@ void Steering::settle() {
         if (!port.silent.empty()) {
             limits.push_back({.cause = KeepCause::limit, .port = port.config.name, .text = port.silent});
         }
+        if (!port.missing.empty()) {
+            limits.push_back({.cause = KeepCause::heartbeat, .port = port.config.name, .text = port.missing});
+        }
     }
     keeps.insert(keeps.end(), limits.begin(), limits.end());
     std::sort(keeps.begin(), keeps.end());
@@ -235,7 +240,7 @@ Status Steering::enable(bool on) {
             continue;
         }
         if (!on) {
-            port.maps->beat(0);  // can't fail: stale at once
+            stop_beating(port);
         }
         if (auto done = port.maps->enable(on && port.usable); !done && first) {
             first = done;
@@ -351,14 +356,28 @@ void Steering::watch_own_end() {
     farewell_ = std::move(*armed);
 }
 
-void Steering::beat() {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const uint64_t ns = static_cast<uint64_t>(now.tv_sec) * ns_per_s + static_cast<uint64_t>(now.tv_nsec);
-    for (Port& port : ports_) {
-        if (port.maps && port.silent.empty()) {
-            port.maps->beat(ns);
-        }
+void Steering::set_silent(std::vector<std::string> missing) {
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        ports_[p].missing = std::move(missing[p]);
+    }
+    settle();
+}
+
+// Stale at once, and whatever beat() is about to write.
+void Steering::stop_beating(Port& port) {
+    port.may_beat->store(false);
+    port.maps->beat(0);  // can't fail
+}
+
+void Steering::beat(PortId id, uint64_t monotonic_ns) {
+    Port& port = ports_[raw(id)];
+    if (!port.maps || !port.may_beat->load()) {
+        return;
+    }
+    port.maps->beat(monotonic_ns);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!port.may_beat->load()) {
+        port.maps->beat(0);
     }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -48,8 +49,11 @@ class Steering {
     [[nodiscard]] const std::vector<Keep>& keeps() const { return keeps_; }
     [[nodiscard]] const KeepConfig& configured() const { return config_.keep; }
     void set_configured(const KeepConfig& keep);
-    // Now, for all ports whose maps say what they should.
-    void beat();
+    // What is missing of each port's way, by PortId; empty: nothing. To be shown: its heartbeat is stale.
+    void set_silent(std::vector<std::string> missing);
+    // If the port's maps say what they should. monotonic_ns: since when its way is known to move; 0: stale at
+    // once. Any thread, one at a time.
+    void beat(PortId port, uint64_t monotonic_ns);
     // From here on the heartbeats stop when the kernel begins to end this process; where it can't be told,
     // they go stale, and the log says so.
     void watch_own_end();
@@ -75,15 +79,10 @@ class Steering {
     void poll();
     static constexpr uint64_t poll_ms = 500;
 
-    // The kernel's id of the classifier whose maps are driven; 0: the port has no maps.
-    [[nodiscard]] uint32_t program(PortId port) const {
+    // The classifier as it was when its maps were opened. nullopt: the port has no maps.
+    [[nodiscard]] std::optional<steering::Attached> attached(PortId port) const {
         const auto& maps = ports_[raw(port)].maps;
-        return maps ? maps->program_id() : 0;
-    }
-    // nullopt: the port has no maps.
-    [[nodiscard]] std::optional<steering::Mode> mode(PortId port) const {
-        const auto& maps = ports_[raw(port)].maps;
-        return maps ? std::optional(maps->mode()) : std::nullopt;
+        return maps ? std::optional(maps->attached()) : std::nullopt;
     }
     [[nodiscard]] Result<steering::Counters> counters(PortId port) const {
         const auto& maps = ports_[raw(port)].maps;
@@ -113,7 +112,11 @@ class Steering {
         std::array<uint32_t, 2> own{};         // generation of the table of own addresses; 0 = none
         std::array<std::string, 2> refused{};  // why all of the family is kept
         std::string silent{};                  // why it has no heartbeat
+        std::string missing{};                 // the same, of its way
+        // Read by beat(), beside the control thread.
+        std::unique_ptr<std::atomic<bool>> may_beat = std::make_unique<std::atomic<bool>>(true);
     };
+    static void stop_beating(Port& port);
 
     // One table of own addresses for all ports.
     struct Own {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/forward/forwarder.hpp"
 
+#include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_prefetch.h>
 
@@ -159,9 +160,9 @@ void Forwarder::filter_sources(Parsed<uint32_t>& parsed, ReversePath filter) {
     }
 }
 
-void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
+void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress, uint64_t late) {
     while (frames.size() > burst_size) {
-        process(frames.first(burst_size), ingress);
+        process(frames.first(burst_size), ingress, late);
         frames = frames.subspan(burst_size);
     }
     ingress_ = raw(ingress);
@@ -207,6 +208,9 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress) {
         tables_.fib6().lookup_bulk(std::span<const Key>(ipv6.keys).first(ipv6.count), values.data());
         forward(ipv6, values);
     }
+    if (rte_rdtsc() > late) [[unlikely]] {
+        discard_late();
+    }
     flush_tx();
     flush_punt(carry_on_, punt_[ingress_].carry_on);
     flush_punt(answer_, punt_[ingress_].answer);
@@ -244,6 +248,23 @@ void Forwarder::tend_transmit() {
             --egress_[port].rounds;
             transmit(static_cast<uint16_t>(port), nullptr, 0);
         }
+    }
+}
+
+void Forwarder::discard_late() {
+    for (const uint16_t port : out_ports_) {
+        Pending& pending = out_[port];
+        for (uint16_t i = 0; i < pending.count; ++i) {
+            discard(pending.frames[i], Reason::drop_late);
+        }
+        pending.count = 0;
+    }
+    out_ports_.clear();
+    for (Punted* punted : {&carry_on_, &answer_}) {
+        for (uint16_t i = 0; i < punted->count; ++i) {
+            discard(punted->frames[i], Reason::drop_late);
+        }
+        punted->count = 0;
     }
 }
 

@@ -39,9 +39,10 @@ class Forwarder {
     // PortId; their consumer finds that in mbuf->port, too. counters outlive the forwarder.
     Forwarder(Tables& tables, std::vector<TxQueue> tx, std::vector<PuntRings> punt, WorkerCounters& counters);
 
-    // Takes over the frames, all received on the port ingress. Everything is sent, punted or freed on return.
+    // Takes over the frames, all received on the port ingress. Everything is sent, punted or freed on return;
+    // freed, when it is later than late, as rte_rdtsc() has it: then the thread has stood still in between.
     // The worker's thread; online in tables.quiescence().
-    void process(std::span<rte_mbuf*> frames, PortId ingress);
+    void process(std::span<rte_mbuf*> frames, PortId ingress, uint64_t late = UINT64_MAX);
 
     // To be called every tend_ms, with traffic or without: asks again for what a port has not taken yet, and
     // takes back the buffers of what it has sent. The worker's thread.
@@ -71,6 +72,8 @@ class Forwarder {
         std::array<Reason, burst_size> reasons{};
     };
     void flush_punt(Punted& punted, rte_ring* ring);
+    // All that is pending.
+    void discard_late();
 
     const Tables& tables_;
     std::vector<TxQueue> tx_;

@@ -6,6 +6,7 @@
 
 #include <sched.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,8 +17,12 @@
 
 namespace millrace::dataplane {
 
+namespace {
+constexpr uint64_t most_descriptors = 65536;  // of a receive ring, far more than it may have
+}  // namespace
+
 Worker::Worker(unsigned index, std::vector<RxQueue> rx, Forwarder& forwarder, Quiescence& quiescence,
-               WorkerCounters& counters, const WorkerConfig& config)
+               WorkerCounters& counters, const WorkerConfig& config, uint32_t late_ms)
     : index_(index),
       rx_(std::move(rx)),
       forwarder_(forwarder),
@@ -27,23 +32,49 @@ Worker::Worker(unsigned index, std::vector<RxQueue> rx, Forwarder& forwarder, Qu
       may_sleep_(config.idle == IdlePolicy::sleep &&
                  std::all_of(rx_.begin(), rx_.end(), [](const RxQueue& q) { return q.poll_fd >= 0; })),
       idle_cycles_(rte_get_tsc_hz() / 1000000 * config.idle_after_us),
-      tend_cycles_(rte_get_tsc_hz() / 1000 * Forwarder::tend_ms) {
+      tend_cycles_(rte_get_tsc_hz() / 1000 * Forwarder::tend_ms),
+      late_cycles_(rte_get_tsc_hz() / 1000 * late_ms) {
     for (const RxQueue& q : rx_) {
         poll_.push_back({q.poll_fd, POLLIN, 0});
     }
 }
 
-uint64_t Worker::poll_queues() {
+uint64_t Worker::poll_queues(uint64_t now) {
     uint64_t received = 0;
     std::array<rte_mbuf*, burst_size> frames;
     for (const RxQueue& q : rx_) {
         const uint16_t n = rte_eth_rx_burst(q.device, q.queue, frames.data(), burst_size);
         if (n > 0) {
-            forwarder_.process({frames.data(), n}, q.port);
+            forwarder_.process({frames.data(), n}, q.port, now + late_cycles_);
             received += n;
         }
     }
     return received;
+}
+
+// The thread has stood still: what waits is older than the heartbeat allows, and the table may be. The
+// classifier sends nothing more meanwhile, so this ends.
+void Worker::discard_what_waits() {
+    std::array<rte_mbuf*, burst_size> frames;
+    for (const RxQueue& q : rx_) {
+        uint64_t bytes = 0;
+        uint64_t discarded = 0;
+        while (discarded < most_descriptors) {
+            const uint16_t n = rte_eth_rx_burst(q.device, q.queue, frames.data(), burst_size);
+            if (n == 0) {
+                break;
+            }
+            for (unsigned i = 0; i < n; ++i) {
+                bytes += rte_pktmbuf_pkt_len(frames[i]);
+            }
+            rte_pktmbuf_free_bulk(frames.data(), n);
+            discarded += n;
+        }
+        PortCounters& counters = counters_.port[raw(q.port)];
+        counters.rx_packets.add(discarded);
+        counters.rx_bytes.add(bytes);
+        counters.by_reason[static_cast<unsigned>(Reason::drop_late)].add(discarded);
+    }
 }
 
 uint64_t Worker::sleep() {
@@ -65,11 +96,13 @@ void Worker::run() {
     const InForce in_force = schedule_this_thread(scheduling_);
     spdlog::info("worker {} runs on core {}, scheduling: {}", index_, sched_getcpu(), in_force.text);
     const bool realtime = in_force.scheduling == Scheduling::realtime;
+    tid_.store(gettid(), std::memory_order_relaxed);
     quiescence_.add_worker(index_);
     quiescence_.online(index_);
     uint64_t last_busy = rte_rdtsc();
     uint64_t last_tended = last_busy;
     Breaks breaks(rte_get_tsc_hz() / 1000000, last_busy);
+    uint64_t last_round = last_busy;
     while (!stop_.load(std::memory_order_relaxed)) {
         counters_.loops.add(1);
         const uint64_t now = rte_rdtsc();
@@ -80,7 +113,11 @@ void Worker::run() {
         if (realtime && breaks.due(now)) {
             std::this_thread::sleep_for(std::chrono::microseconds(Breaks::break_us));
         }
-        if (poll_queues() > 0) {
+        if (now - last_round > late_cycles_) [[unlikely]] {
+            discard_what_waits();
+        }
+        last_round = now;
+        if (poll_queues(now) > 0) {
             last_busy = 0;
         } else if (last_busy == 0) {
             last_busy = rte_rdtsc();  // idle from here

@@ -22,21 +22,27 @@ struct RxQueue {
 class Worker {
   public:
     // index: of this worker, below the maximum given to Tables. config: its scheduling is chosen already.
-    // forwarder is this worker's own.
+    // forwarder is this worker's own. late_ms: what has waited for longer, while the worker stood still, is
+    // discarded.
     Worker(unsigned index, std::vector<RxQueue> rx, Forwarder& forwarder, Quiescence& quiescence,
-           WorkerCounters& counters, const WorkerConfig& config);
+           WorkerCounters& counters, const WorkerConfig& config, uint32_t late_ms = default_late_ms);
 
     // The worker's thread; returns after stop().
     void run();
     // Any thread. Takes effect within sleep_ms.
     void stop() { stop_.store(true, std::memory_order_relaxed); }
 
-    // Longest sleep of an idle worker: a fifth of the shortest heartbeat timeout that the configuration
-    // allows.
+    // Of its thread, once it runs; 0: not yet. Any thread.
+    [[nodiscard]] int tid() const { return tid_.load(std::memory_order_relaxed); }
+
+    // Longest sleep of an idle worker: half of the shortest heartbeat timeout that the configuration allows.
     static constexpr int sleep_ms = 10;
+    static constexpr uint32_t default_late_ms = SteeringConfig{}.heartbeat_timeout_ms;
 
   private:
-    [[nodiscard]] uint64_t poll_queues();
+    // now: of the round, as rte_rdtsc() has it.
+    [[nodiscard]] uint64_t poll_queues(uint64_t now);
+    void discard_what_waits();
     [[nodiscard]] uint64_t sleep();  // cycles
 
     unsigned index_;
@@ -49,6 +55,8 @@ class Worker {
     bool may_sleep_;
     uint64_t idle_cycles_;  // without a packet, before it sleeps
     uint64_t tend_cycles_;  // between two looks at the transmit rings
+    uint64_t late_cycles_;  // the longest that a round may take
+    std::atomic<int> tid_{0};
     std::atomic<bool> stop_{false};
 };
 

@@ -16,7 +16,7 @@ unsigned lcore_of(size_t worker) {
 
 Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
                                                     const std::vector<AfXdpPort>& ports, Tables& tables,
-                                                    const std::vector<PuntRings>& punt) {
+                                                    const std::vector<PuntRings>& punt, uint32_t late_ms) {
     std::unique_ptr<WorkerSet> set(new WorkerSet);
     const size_t count = config.cores.size();
     WorkerConfig chosen = config;
@@ -42,9 +42,8 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
             std::make_unique<Forwarder>(tables, std::move(tx), punt, *set->counters_.back()));
         set->workers_.push_back(std::make_unique<Worker>(static_cast<unsigned>(w), std::move(rx),
                                                          *set->forwarders_.back(), tables.quiescence(),
-                                                         *set->counters_.back(), chosen));
+                                                         *set->counters_.back(), chosen, late_ms));
     }
-    set->last_loops_.resize(count);
     for (size_t w = 0; w < count; ++w) {
         const auto run = [](void* worker) {
             static_cast<Worker*>(worker)->run();
@@ -72,16 +71,6 @@ uint64_t WorkerSet::packets(PortId ingress, Reason reason) const {
         sum += c->port[raw(ingress)].by_reason[static_cast<unsigned>(reason)].read();
     }
     return sum;
-}
-
-bool WorkerSet::all_made_progress() {
-    bool all = true;
-    for (size_t w = 0; w < counters_.size(); ++w) {
-        const uint64_t loops = counters_[w]->loops.read();
-        all &= loops != last_loops_[w];
-        last_loops_[w] = loops;
-    }
-    return all;
 }
 
 }  // namespace millrace::dataplane

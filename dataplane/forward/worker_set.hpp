@@ -15,10 +15,10 @@ namespace millrace::dataplane {
 class WorkerSet {
   public:
     // Main thread, after Eal::start; everything given outlives the set. Each port that is open has at least
-    // as many queues as there are workers.
+    // as many queues as there are workers. late_ms: see Worker.
     static Result<std::unique_ptr<WorkerSet>> start(const WorkerConfig& config,
                                                     const std::vector<AfXdpPort>& ports, Tables& tables,
-                                                    const std::vector<PuntRings>& punt);
+                                                    const std::vector<PuntRings>& punt, uint32_t late_ms);
     // Stops all workers and waits for them.
     ~WorkerSet();
     WorkerSet(const WorkerSet&) = delete;
@@ -30,15 +30,14 @@ class WorkerSet {
     // Sum over the workers.
     [[nodiscard]] uint64_t packets(PortId ingress, Reason reason) const;
 
-    // Control thread: has every worker gone round since the last call?
-    [[nodiscard]] bool all_made_progress();
+    // Of the worker's thread; 0: it has not begun.
+    [[nodiscard]] int tid(size_t worker) const { return workers_[worker]->tid(); }
 
   private:
     WorkerSet() = default;
     std::vector<std::unique_ptr<WorkerCounters>> counters_;
     std::vector<std::unique_ptr<Forwarder>> forwarders_;
     std::vector<std::unique_ptr<Worker>> workers_;
-    std::vector<uint64_t> last_loops_;
 };
 
 }  // namespace millrace::dataplane

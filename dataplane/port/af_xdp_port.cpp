@@ -140,17 +140,26 @@ AfXdpPort::~AfXdpPort() {
     rte_log_set_global_level(static_cast<uint32_t>(level));
 }
 
+XskStatistics AfXdpPort::statistics(const Queue& queue) {
+    xdp_statistics of{};
+    socklen_t size = sizeof(of);
+    if (getsockopt(queue.fd, SOL_XDP, XDP_STATISTICS, &of, &size) != 0) {
+        return {};
+    }
+    return {.rx_dropped = of.rx_dropped,
+            .rx_ring_full = of.rx_ring_full,
+            .fill_ring_empty = of.rx_fill_ring_empty_descs,
+            .tx_invalid = of.tx_invalid_descs};
+}
+
 XskStatistics AfXdpPort::statistics() const {
     XskStatistics sum;
     for (const Queue& queue : queues_) {
-        xdp_statistics one{};
-        socklen_t size = sizeof(one);
-        if (getsockopt(queue.fd, SOL_XDP, XDP_STATISTICS, &one, &size) == 0) {
-            sum.rx_dropped += one.rx_dropped;
-            sum.rx_ring_full += one.rx_ring_full;
-            sum.fill_ring_empty += one.rx_fill_ring_empty_descs;
-            sum.tx_invalid += one.tx_invalid_descs;
-        }
+        const XskStatistics one = statistics(queue);
+        sum.rx_dropped += one.rx_dropped;
+        sum.rx_ring_full += one.rx_ring_full;
+        sum.fill_ring_empty += one.fill_ring_empty;
+        sum.tx_invalid += one.tx_invalid;
     }
     return sum;
 }

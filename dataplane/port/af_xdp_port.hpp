@@ -56,6 +56,8 @@ class AfXdpPort {
     // Are the sockets still bound? Once they are not, they never are again. True for a closed port.
     [[nodiscard]] bool alive() const;
     [[nodiscard]] XskStatistics statistics() const;
+    // Of one queue.
+    [[nodiscard]] static XskStatistics statistics(const Queue& queue);
 
   private:
     AfXdpPort() = default;

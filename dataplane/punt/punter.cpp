@@ -9,6 +9,8 @@
 #include <chrono>
 #include <utility>
 
+#include "dataplane/forward/scheduling.hpp"
+
 namespace millrace::dataplane {
 
 namespace {
@@ -26,8 +28,8 @@ uint64_t now_ns() {
 }  // namespace
 
 Result<std::unique_ptr<Punter>> Punter::start(std::vector<std::optional<Tap>> taps, uint16_t ring_size,
-                                              uint32_t rate) {
-    std::unique_ptr<Punter> punter(new Punter);
+                                              uint32_t rate, uint32_t late_ms) {
+    std::unique_ptr<Punter> punter(new Punter(uint64_t{late_ms} * 1'000'000));
     for (std::optional<Tap>& tap : taps) {
         punter->ports_.push_back(std::make_unique<Port>(std::move(tap), rate));
     }
@@ -65,6 +67,28 @@ Punter::~Punter() {
     }
 }
 
+bool Punter::stood_still() {
+    const uint64_t now = now_ns();
+    const bool stood = last_ns_ != 0 && now - last_ns_ > late_ns_;
+    last_ns_ = now;
+    return stood;
+}
+
+void Punter::discard_what_waits() {
+    for (size_t p = 0; p < ports_.size(); ++p) {
+        for (rte_ring* ring : {rings_[p].carry_on, rings_[p].answer}) {
+            for (unsigned left = rte_ring_count(ring); left > 0; --left) {
+                void* frame = nullptr;
+                if (rte_ring_dequeue(ring, &frame) != 0) {
+                    break;
+                }
+                ports_[p]->late.add(1);
+                rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));
+            }
+        }
+    }
+}
+
 // A burst of what waits. budget: null = as many as there are.
 unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
     std::array<void*, burst> frames;
@@ -76,6 +100,12 @@ unsigned Punter::hand_over(rte_ring* ring, Port& port, TokenBucket* budget) {
         auto* frame = static_cast<rte_mbuf*>(frames[i]);
         const void* data = rte_pktmbuf_mtod(frame, const void*);
         const uint32_t length = rte_pktmbuf_data_len(frame);
+        late_ = late_ || stood_still();
+        if (late_) {
+            port.late.add(1);
+            rte_pktmbuf_free(frame);
+            continue;
+        }
         if (budget == nullptr) {
             port.sample.saw(data, length);
         }
@@ -97,15 +127,23 @@ bool Punter::empty(PortId port) const {
 }
 
 unsigned Punter::round() {
+    late_ = late_ || stood_still();
+    if (late_) {
+        discard_what_waits();
+        late_ = false;
+    }
     unsigned handed = 0;
     for (size_t p = 0; p < ports_.size(); ++p) {
         handed += hand_over(rings_[p].carry_on, *ports_[p], nullptr);
         handed += hand_over(rings_[p].answer, *ports_[p], &ports_[p]->budget);
     }
+    rounds_.add(1);
     return handed;
 }
 
 void Punter::run() {
+    // What it has waits no longer than the heartbeat's timeout, whoever else wants the core.
+    schedule_this_thread(Scheduling::nice);
     unsigned empty_rounds = rounds_to_idle;
     while (true) {
         const bool last = stop_.load(std::memory_order_acquire);

@@ -24,10 +24,10 @@ namespace millrace::dataplane {
 class Punter {
   public:
     // taps: by PortId, none for a port that is not open; the punter owns them. ring_size: frames that may
-    // wait in a ring, a power of two. rate: packets a second and port that are to be answered. After
-    // Eal::start.
+    // wait in a ring, a power of two. rate: packets a second and port that are to be answered. late_ms: what
+    // has waited for longer, while the thread stood still, is discarded. After Eal::start.
     static Result<std::unique_ptr<Punter>> start(std::vector<std::optional<Tap>> taps, uint16_t ring_size,
-                                                 uint32_t rate);
+                                                 uint32_t rate, uint32_t late_ms);
     // Hands over what waits, then ends the thread. The workers have stopped.
     ~Punter();
     Punter(const Punter&) = delete;
@@ -46,6 +46,9 @@ class Punter {
     [[nodiscard]] uint64_t written(PortId port) const { return ports_[raw(port)]->written.read(); }
     [[nodiscard]] uint64_t refused(PortId port) const { return ports_[raw(port)]->refused.read(); }
     [[nodiscard]] uint64_t over_rate(PortId port) const { return ports_[raw(port)]->over_rate.read(); }
+    [[nodiscard]] uint64_t late(PortId port) const { return ports_[raw(port)]->late.read(); }
+    // Moves while the thread does, at least every few milliseconds. Any thread.
+    [[nodiscard]] uint64_t rounds() const { return rounds_.read(); }
     // Of what the kernel carries on, since the last call. Any thread.
     PuntSample::Taken take_sample(PortId port) { return ports_[raw(port)]->sample.take(); }
 
@@ -58,16 +61,24 @@ class Punter {
         Counter written;
         Counter refused;
         Counter over_rate;
+        Counter late;
     };
 
-    Punter() = default;
+    explicit Punter(uint64_t late_ns) : late_ns_(late_ns) {}
     Status make_rings(uint16_t size);
     void run();
     unsigned round();
     unsigned hand_over(rte_ring* ring, Port& port, TokenBucket* budget);
+    // Has the thread stood still since it last began something?
+    bool stood_still();
+    void discard_what_waits();
 
     std::vector<std::unique_ptr<Port>> ports_;
     std::vector<PuntRings> rings_;
+    uint64_t late_ns_;
+    uint64_t last_ns_ = 0;
+    bool late_ = false;  // what waits has done so for too long
+    Counter rounds_;
     std::atomic<bool> stop_{false};
     std::thread thread_;
 };

@@ -122,10 +122,18 @@ struct millrace_firewall {
 #define MILLRACE_RESTORE_CTAG (1U << 0) /* rx-vlan-hw-parse */
 #define MILLRACE_RESTORE_STAG (1U << 1) /* rx-vlan-stag-hw-parse */
 
-/* The one entry of port_state, written by who attaches. */
+/*
+ * The one entry of port_state, written by who attaches. Other versions read it too: a new one only adds at
+ * the end.
+ */
 struct millrace_port_state {
     __u32 sees;    /* MILLRACE_SEES_* */
     __u32 restore; /* MILLRACE_RESTORE_* */
+    __u32 abi;     /* MILLRACE_ABI_ID of the build that made the maps: a hash of this file */
+    __u32 program; /* the kernel's id of the program that uses the maps, */
+    __u32 next;    /* and of one that is taking its place */
+    __u32 reserved;
+    __u8 tag[8]; /* the kernel's hash of the program */
 };
 
 /* One entry of counters for each reason and CPU. */
@@ -188,7 +196,7 @@ MILLRACE_ASSERT_SIZE(struct millrace_steer_config, 56);
 MILLRACE_ASSERT_SIZE(struct millrace_heartbeat, 8);
 MILLRACE_ASSERT_SIZE(struct millrace_judgement, 24);
 MILLRACE_ASSERT_SIZE(struct millrace_firewall, 184);
-MILLRACE_ASSERT_SIZE(struct millrace_port_state, 8);
+MILLRACE_ASSERT_SIZE(struct millrace_port_state, 32);
 MILLRACE_ASSERT_SIZE(struct millrace_steer_counter, 16);
 MILLRACE_ASSERT_SIZE(struct millrace_lpm4, 8);
 MILLRACE_ASSERT_SIZE(struct millrace_lpm6, 20);

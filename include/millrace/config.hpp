@@ -93,7 +93,7 @@ struct SyncConfig {
 
 struct SteeringConfig {
     std::string pin_root = MILLRACE_PIN_ROOT;
-    uint32_t heartbeat_timeout_ms = 200;
+    uint32_t heartbeat_timeout_ms = 50;
     bool operator==(const SteeringConfig&) const = default;
 };
 

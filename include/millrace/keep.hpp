@@ -32,6 +32,7 @@ namespace millrace {
     X(limit, "limit")                 \
     X(learned, "learned")             \
     X(punts, "punts")                 \
+    X(heartbeat, "heartbeat")         \
     X(routes, "routes")
 
 enum class KeepCause : uint8_t {

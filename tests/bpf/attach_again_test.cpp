@@ -45,12 +45,13 @@ TEST_F(AttachAgainTest, NetdevMadeAnewInTheSameMode) {
     EXPECT_FALSE(again()) << "there is no netdev";
     EXPECT_TRUE(steering::has_pins("e0", pin_root()));
     add_veth();
-    EXPECT_FALSE(steering::attached_program("e0", pin_root()));
+    EXPECT_FALSE(steering::attached("e0", pin_root()));
     const auto report = again(Mode::generic);
     ASSERT_TRUE(report) << report.error().text();
     EXPECT_FALSE(report->already_attached);
     EXPECT_EQ(report->mode, Mode::generic);
-    EXPECT_EQ(steering::attached_program("e0", pin_root()).value_or(0), report->program_id);
+    EXPECT_EQ(steering::attached("e0", pin_root()).value_or(steering::Attached{}).program_id,
+              report->program_id);
     EXPECT_NE(report->program_id, first->program_id);
 }
 

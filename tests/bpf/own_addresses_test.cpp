@@ -100,7 +100,7 @@ class SteeringTest : public ClassifierTest {
         steering_.emplace(std::move(*opened));
         steering_->set_mac(port_, router_mac);
         steering_->set_usable(port_, true);
-        steering_->beat();
+        steering_->beat(port_, monotonic_ns());
         ASSERT_TRUE(steering_->enable(true));
     }
     void TearDown() override {
@@ -217,11 +217,11 @@ TEST_F(SteeringTest, APortWhoseConfigurationCannotBeWrittenIsTheKernels) {
     freeze(MILLRACE_MAP_CONFIG);
     steering().set_mac(PortId{0}, host_mac);
     ASSERT_THAT(rows(), ElementsAre(HasSubstr("limit lo all: steer_config: cannot write")));
-    steering().beat();
+    steering().beat(PortId{0}, monotonic_ns());
     verdict(MILLRACE_STEER_STALE, four_);
     verdict(MILLRACE_STEER_STALE, six_);
     steering().poll();
-    steering().beat();
+    steering().beat(PortId{0}, monotonic_ns());
     verdict(MILLRACE_STEER_STALE, four_);
 }
 

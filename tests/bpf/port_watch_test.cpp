@@ -146,7 +146,7 @@ TEST_F(PortWatchTest, TheControlThreadDoesNotWaitForRtnl) {
                 opened->set_keeps({});
                 opened->look();
                 opened->poll();
-                opened->beat();
+                opened->beat(PortId{0}, 1);
                 longest = std::max(longest, Clock::now() - begin);
                 std::this_thread::sleep_for(10ms);
             }

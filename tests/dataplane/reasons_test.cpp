@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Every reason not to forward: the packet is dropped, or handed to the kernel as received, and counted once.
 #include <gtest/gtest.h>
+#include <rte_cycles.h>
 
 #include <set>
 
@@ -136,15 +137,34 @@ TEST_P(Reasons, CountedOnceAndNeverForwarded) {
 INSTANTIATE_TEST_SUITE_P(All, Reasons, testing::ValuesIn(cases()),
                          [](const auto& test) { return test.param.name; });
 
-// drop_tx_full and drop_punt_full have tests of their own below, punt_reverse_path a file; drop_punt_write
-// and drop_punt_rate are the punter's.
+// drop_tx_full, drop_late and drop_punt_full have tests of their own below, punt_reverse_path a file;
+// drop_punt_write and drop_punt_rate are the punter's.
 TEST(ReasonsTable, EveryReasonHasItsTest) {
-    std::set<Reason> tested = {Reason::forwarded,       Reason::drop_tx_full,   Reason::drop_punt_full,
-                               Reason::drop_punt_write, Reason::drop_punt_rate, Reason::punt_reverse_path};
+    std::set<Reason> tested = {Reason::forwarded,        Reason::drop_tx_full,    Reason::drop_late,
+                               Reason::drop_punt_full,   Reason::drop_punt_write, Reason::drop_punt_rate,
+                               Reason::punt_reverse_path};
     for (const Case& c : cases()) {
         tested.insert(c.reason);
     }
     EXPECT_EQ(tested.size(), reason_count);
+}
+
+TEST(Late, WhatTheWorkerHadInHandWhileItStoodStillIsDiscarded) {
+    TestRouter router;
+    router.route("198.51.100.0/24", router.group({{router.neighbour(1, next_hop)}}));
+    router.route("10.0.7.0/24", router.group(Reason::punt_unmanaged));
+    const std::vector<Bytes> frames = {in().ipv4().udp().bytes(),
+                                       in().ipv4({.destination = address("10.0.7.9")}).udp().bytes(),
+                                       in().ipv4({.destination = address("203.0.113.9")}).udp().bytes()};
+    router.receive(0, frames, rte_rdtsc());
+    EXPECT_EQ(router.count(0, Reason::drop_late), 3U);
+    EXPECT_TRUE(router.sent().empty());
+    EXPECT_TRUE(router.punted().empty());
+    EXPECT_EQ(router.free_buffers(), TestRouter::buffers);
+    router.receive(0, frames, rte_rdtsc() + rte_get_tsc_hz() * 60);
+    EXPECT_EQ(router.count(0, Reason::drop_late), 3U);
+    EXPECT_EQ(router.sent().size(), 1U);
+    EXPECT_EQ(router.punted().size(), 2U);
 }
 
 TEST(FullRings, TxFullIsDroppedAndCounted) {

@@ -141,12 +141,12 @@ rte_mbuf* TestRouter::make_frame(const Bytes& frame) {
     return mbuf;
 }
 
-void TestRouter::receive(unsigned port, const std::vector<Bytes>& frames) {
+void TestRouter::receive(unsigned port, const std::vector<Bytes>& frames, uint64_t late) {
     std::vector<rte_mbuf*> mbufs;
     for (const Bytes& frame : frames) {
         mbufs.push_back(make_frame(frame));
     }
-    forwarder_->process(mbufs, PortId{static_cast<uint16_t>(port)});
+    forwarder_->process(mbufs, PortId{static_cast<uint16_t>(port)}, late);
 }
 
 std::vector<TestRouter::Out> TestRouter::take(rte_ring* ring, std::optional<unsigned> port) {

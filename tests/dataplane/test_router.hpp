@@ -46,7 +46,7 @@ class TestRouter {
     static Interface interface_of(unsigned port);
 
     // Frames in, all in one burst, on one port.
-    void receive(unsigned port, const std::vector<Bytes>& frames);
+    void receive(unsigned port, const std::vector<Bytes>& frames, uint64_t late = UINT64_MAX);
     // Frames out, each with the port it left or was punted on; they are taken away.
     struct Out {
         unsigned port;

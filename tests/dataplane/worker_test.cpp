@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The worker's loop: it serves its queues, says that it is alive, sleeps when idle, and ends when told.
+// The worker's loop: it serves its queues, says that it is alive, sleeps when idle, discards what waited
+// while it stood still, and ends when told.
 #include "dataplane/forward/worker.hpp"
 
 #include <gtest/gtest.h>
@@ -7,7 +8,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
+#include <csignal>
 #include <thread>
 
 #include "tests/dataplane/test_router.hpp"
@@ -29,6 +32,40 @@ bool eventually(const Condition& condition) {
     return true;
 }
 
+// A thread that stands still, as after SIGSTOP: a signal handler that waits to be told to end.
+class Pause {
+  public:
+    explicit Pause(std::thread& thread) {
+        EXPECT_EQ(pipe(begun_.data()), 0);
+        EXPECT_EQ(pipe(over_.data()), 0);
+        struct sigaction action {};
+        action.sa_handler = [](int) {
+            char byte = 0;
+            (void)!write(begun_[1], &byte, 1);
+            (void)!read(over_[0], &byte, 1);
+        };
+        sigaction(SIGUSR1, &action, nullptr);
+        pthread_kill(thread.native_handle(), SIGUSR1);
+        char byte = 0;
+        EXPECT_EQ(read(begun_[0], &byte, 1), 1);
+    }
+    ~Pause() {
+        EXPECT_EQ(write(over_[1], "", 1), 1);
+        std::this_thread::sleep_for(10ms);
+        for (const int fd : {begun_[0], begun_[1], over_[1]}) {
+            close(fd);
+        }
+    }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+  private:
+    static inline std::array<int, 2> begun_{};
+    static inline std::array<int, 2> over_{};
+};
+
+constexpr uint32_t late_ms = 300;
+
 class WorkerTest : public testing::TestWithParam<IdlePolicy> {
   protected:
     void SetUp() override {
@@ -40,8 +77,9 @@ class WorkerTest : public testing::TestWithParam<IdlePolicy> {
         }
         worker = std::make_unique<dataplane::Worker>(
             0, queues, router.forwarder(), router.tables().quiescence(), router.worker_counters(),
-            WorkerConfig{.cores = {0}, .idle = GetParam(), .idle_after_us = 50});
+            WorkerConfig{.cores = {0}, .idle = GetParam(), .idle_after_us = 50}, late_ms);
         thread = std::thread([this] { worker->run(); });
+        ASSERT_TRUE(eventually([&] { return router.worker_counters().loops.read() > 2; }));
     }
     void TearDown() override {
         worker->stop();
@@ -118,6 +156,33 @@ TEST_P(WorkerTest, SleepsOnlyWhenAllowed) {
         EXPECT_TRUE(eventually([&] { return router.worker_counters().loops.read() > before + 100000; }));
         EXPECT_EQ(router.worker_counters().sleeps.read(), 0U);
     }
+}
+
+TEST_P(WorkerTest, WhatWaitedWhileItStoodStillIsDiscarded) {
+    {
+        const Pause pause(thread);
+        for (int i = 0; i < 50; ++i) {
+            send(0);
+            send(3);
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(late_ms + 100));
+    }
+    EXPECT_TRUE(eventually([&] { return router.count(3, Reason::drop_late) == 50; }));
+    EXPECT_EQ(router.count(0, Reason::drop_late), 50U);
+    EXPECT_EQ(router.counters(0).rx_packets.read(), 50U);
+    EXPECT_TRUE(router.sent().empty());
+    send(0);
+    EXPECT_TRUE(eventually([&] { return router.count(0, Reason::forwarded) == 1; }));
+}
+
+TEST_P(WorkerTest, WhatWaitedForAMomentIsForwarded) {
+    {
+        const Pause pause(thread);
+        send(0);
+        std::this_thread::sleep_for(std::chrono::milliseconds(late_ms / 10));
+    }
+    EXPECT_TRUE(eventually([&] { return router.count(0, Reason::forwarded) == 1; }));
+    EXPECT_EQ(router.count(0, Reason::drop_late), 0U);
 }
 
 // A descriptor that will say POLLERR for ever, as some kernels' AF_XDP sockets do once their netdev is gone.

@@ -134,7 +134,11 @@ def mistakes(cases, lab):
     with cases.case("a file with a mistake: one line, and all stays as it was"):
         lab.router.write_config()
         good = lab.router.config_path.read_text()
+        two_cores = good.replace("cores = [1]", "cores = [0, 1]").replace("[[port]]\n", "[[port]]\nqueues = 2\n")
+        two_cores += "\n[sizes]\nmbufs = 32768\n"
+        nowhere = good.replace(str(lab.router.socket_path), "/proc/nowhere/m.sock")
         for text, words in ((good + "\n[punt]\nrat = 1\n", ("rat", "unknown key")), ("", ("no port",)),
+                            (two_cores, ("a0", "queue", "ethtool -L")), (nowhere, ("/proc/nowhere/m.sock",)),
                             (good.replace("a0", "x0").replace("b0", "x1").replace("c0", "x2"), ("x0", "attach"))):
             lab.router.config_path.write_text(text)
             refused(lab.router.cli("reload", check=False), *words)

@@ -4,11 +4,14 @@
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <thread>
 #include <utility>
@@ -39,11 +42,12 @@ class Numbers : public RowSource {
 
 class ServerTest : public testing::Test {
   protected:
+    explicit ServerTest(std::chrono::milliseconds p = std::chrono::minutes(1)) : patience(p) {}
     void SetUp() override {
         folder = std::filesystem::temp_directory_path() / fmt::format("millrace-server-test-{}", getpid());
         path = folder / "sub" / "control.sock";
         loop = *dataplane::EventLoop::create();
-        auto listening = dataplane::Server::listen(*loop, path);
+        auto listening = dataplane::Server::listen(*loop, path, patience);
         ASSERT_TRUE(listening) << listening.error().text();
         server = std::move(*listening);
         server->add_show("numbers", [](const ShowArguments& a) -> Result<std::unique_ptr<RowSource>> {
@@ -80,6 +84,19 @@ class ServerTest : public testing::Test {
         return std::move(*client);
     }
 
+    // A client that speaks for itself; -1: refused.
+    int raw_client() const {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+        const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const timeval longest{5, 0};
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof(longest));
+        EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+        return fd;
+    }
+
+    std::chrono::milliseconds patience;
     std::filesystem::path folder;
     std::string path;
     std::unique_ptr<dataplane::EventLoop> loop;
@@ -191,6 +208,104 @@ TEST_F(ServerTest, ASecondDaemonIsRefused) {
     ASSERT_FALSE(second);
     EXPECT_NE(second.error().text().find("another millraced is running"), std::string::npos);
     EXPECT_TRUE(connect().show("numbers", {{"count", "1"}}, [](std::string_view) {}));
+}
+
+class ImpatientServerTest : public ServerTest {
+  protected:
+    ImpatientServerTest() : ServerTest(std::chrono::milliseconds(300)) {}
+};
+
+TEST_F(ImpatientServerTest, AClientThatAsksNothingIsLetGo) {
+    const int idle = raw_client();
+    char c = 0;
+    EXPECT_EQ(recv(idle, &c, 1, 0), 0) << "the connection ends";
+    close(idle);
+    EXPECT_TRUE(connect().show("numbers", {{"count", "1"}}, [](std::string_view) {}));
+}
+
+TEST_F(ImpatientServerTest, AClientThatTakesNothingOfItsAnswerIsLetGo) {
+    const int slow = raw_client();
+    const std::string request = "{\"show\":\"numbers\",\"arguments\":{\"count\":\"10000000\"}}\n";
+    ASSERT_EQ(send(slow, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+    pollfd ended{.fd = slow, .events = POLLRDHUP, .revents = 0};
+    ASSERT_EQ(poll(&ended, 1, 20'000), 1) << "it takes nothing, and nothing happens";
+    std::array<char, 65536> chunk{};
+    uint64_t bytes = 0;
+    ssize_t n = 0;
+    while ((n = recv(slow, chunk.data(), chunk.size(), 0)) > 0) {
+        bytes += static_cast<uint64_t>(n);
+    }
+    EXPECT_EQ(n, 0) << "the connection has ended";
+    EXPECT_LT(bytes, 10'000'000U) << "what the socket held";
+    close(slow);
+}
+
+TEST_F(ImpatientServerTest, AClientThatTakesItsTimeButMovesIsServed) {
+    const int fd = raw_client();
+    const std::string request = "{\"show\":\"numbers\",\"arguments\":{\"count\":\"1\"}}\n";
+    for (int i = 0; i < 4; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        ASSERT_EQ(send(fd, request.data(), request.size(), MSG_NOSIGNAL),
+                  static_cast<ssize_t>(request.size()));
+        std::array<char, 256> answer{};
+        ASSERT_GT(recv(fd, answer.data(), answer.size(), 0), 0);
+    }
+    close(fd);
+}
+
+// Both look before either listens: one gets the path, and keeps it.
+TEST_F(ServerTest, OfTwoStartsAtOnceOneListens) {
+    for (int round = 0; round < 50; ++round) {
+        const std::string where = folder / fmt::format("both-{}.sock", round);
+        std::atomic<int> listening{0};
+        std::atomic<int> ended{0};
+        const auto start = [&] {
+            auto own = *dataplane::EventLoop::create();
+            auto one = dataplane::Server::listen(*own, where);
+            listening += one ? 1 : 0;
+            ++ended;
+            while (ended != 2) {
+                std::this_thread::yield();
+            }
+            if (one) {
+                EXPECT_TRUE(std::filesystem::exists(where)) << "the other one took it away";
+            }
+        };
+        std::thread other(start);
+        start();
+        other.join();
+        ASSERT_EQ(listening, 1) << "round " << round;
+    }
+}
+
+// The one that is refused leaves the other's socket alone.
+TEST_F(ServerTest, WhetherOneCouldListenIsAskedWithoutATrace) {
+    EXPECT_FALSE(dataplane::Server::could_listen(path));
+    EXPECT_TRUE(std::filesystem::exists(path));
+    EXPECT_TRUE(dataplane::Server::could_listen(folder / "other" / "c.sock"));
+    EXPECT_FALSE(std::filesystem::exists(folder / "other" / "c.sock"));
+    const auto refused = dataplane::Server::could_listen("/proc/nowhere/c.sock");
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text().find("/proc/nowhere/c.sock"), std::string::npos);
+    EXPECT_FALSE(dataplane::Server::could_listen("/tmp/" + std::string(200, 'x')));
+}
+
+TEST(Client, ADaemonThatTakesNoConnectionIsGivenUp) {
+    const std::string path =
+        std::filesystem::temp_directory_path() / fmt::format("millrace-mute-{}", getpid());
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    const int mute = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(bind(mute, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    ASSERT_EQ(listen(mute, 0), 0);
+    const auto first = cli::Client::connect(path);  // fills the backlog
+    const auto begin = std::chrono::steady_clock::now();
+    const auto second = cli::Client::connect(path);
+    EXPECT_FALSE(second);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+    close(mute);
+    unlink(path.c_str());
 }
 
 TEST(Client, NoDaemonIsOneClearLine) {

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/daemon/heart.hpp"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <poll.h>
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <ctime>
+#include <utility>
+
+#include "dataplane/forward/scheduling.hpp"
+
+namespace millrace::dataplane {
+
+namespace {
+
+constexpr uint64_t ns_per_ms = 1'000'000;
+constexpr uint64_t ns_per_s = 1'000'000'000;
+constexpr uint64_t looks_for_counters = Liveness::window_ns / (Heart::period_us * 1000);
+constexpr size_t most_events = 256;  // that the control thread has not told yet
+constexpr uint64_t quiet_ns = 10 * ns_per_s;
+// Removed routes wait for so long for what replaces them, and a bit.
+constexpr uint64_t settle_ms = 10;
+
+uint64_t monotonic_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * ns_per_s + static_cast<uint64_t>(now.tv_nsec);
+}
+
+bool is_readable(int fd) {
+    pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+    return poll(&p, 1, 0) > 0;
+}
+
+std::string wall_time(uint64_t monotonic) {
+    const auto ago = std::chrono::nanoseconds(monotonic_ns() - monotonic);
+    const auto then = std::chrono::system_clock::now() -
+                      std::chrono::duration_cast<std::chrono::system_clock::duration>(ago);
+    return fmt::format("{:%F %T}", fmt::localtime(std::chrono::system_clock::to_time_t(then)));
+}
+
+}  // namespace
+
+Heart::Heart(const Body& body, const Config& config)
+    : body_(body),
+      liveness_({.ports = config.ports.size(),
+                 .cores = config.workers.cores,
+                 .timeout_ns = config.steering.heartbeat_timeout_ms * ns_per_ms}),
+      schedstats_(config.workers.cores.size()),
+      told_(config.ports.size()),
+      noted_(config.ports.size()) {
+    for (const PortConfig& port : config.ports) {
+        names_.push_back(port.name);
+    }
+    seen_.workers.resize(config.workers.cores.size());
+    for (const AfXdpPort& port : body_.ports) {
+        seen_.ports.push_back({.open = port.is_open()});
+        seen_.ports.back().dropped.resize(config.workers.cores.size());
+    }
+}
+
+std::unique_ptr<Heart> Heart::start(const Body& body, const Config& config) {
+    std::unique_ptr<Heart> heart(new Heart(body, config));
+    heart->thread_ = std::thread([h = heart.get()] { h->run(); });
+    pthread_setname_np(heart->thread_.native_handle(), "millrace-heart");
+    return heart;
+}
+
+Heart::~Heart() {
+    stop_.store(true);
+    thread_.join();
+}
+
+void Heart::run() {
+    spdlog::debug("heartbeats: scheduling: {}", schedule_this_thread(Scheduling::realtime).text);
+    timespec next{};
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    while (!stop_.load()) {
+        look();
+        // From now on: rounds that were missed are not made up for.
+        const uint64_t at = monotonic_ns() + period_us * 1000;
+        next = {.tv_sec = static_cast<time_t>(at / ns_per_s), .tv_nsec = static_cast<long>(at % ns_per_s)};
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, nullptr);
+    }
+}
+
+// The second word of schedstat: ns that the thread was runnable, and did not run.
+uint64_t Heart::waited_ns(size_t worker) {
+    steering::Fd& fd = schedstats_[worker];
+    if (!fd) {
+        const int tid = body_.workers.tid(worker);
+        if (tid == 0) {
+            return 0;
+        }
+        fd = steering::Fd(
+            open(fmt::format("/proc/self/task/{}/schedstat", tid).c_str(), O_RDONLY | O_CLOEXEC));
+    }
+    std::array<char, 128> text{};
+    const ssize_t n = fd ? pread(fd.get(), text.data(), text.size(), 0) : -1;
+    if (n <= 0) {
+        return 0;
+    }
+    const char* const end = text.data() + n;
+    uint64_t waited = 0;
+    std::from_chars(std::find(static_cast<const char*>(text.data()), end, ' ') + 1, end, waited);
+    return waited;
+}
+
+void Heart::look() {
+    // The time first: what stands still after this is older.
+    seen_.now_ns = monotonic_ns();
+    const bool counters = looks_++ % looks_for_counters == 0;
+    for (size_t w = 0; w < seen_.workers.size(); ++w) {
+        seen_.workers[w].loops = body_.workers.counters(w).loops.read();
+        if (counters) {
+            seen_.workers[w].waited_ns = waited_ns(w);
+        }
+    }
+    seen_.punter_rounds = body_.punter.rounds();
+    seen_.control_turns = turns_.load();
+    seen_.caught_up = answered_.load();
+    seen_.news_wait = is_readable(body_.event_fd);
+    for (size_t p = 0; p < seen_.ports.size(); ++p) {
+        const AfXdpPort& port = body_.ports[p];
+        seen_.ports[p].bound = port.alive();
+        if (counters && port.is_open()) {
+            std::fill(seen_.ports[p].dropped.begin(), seen_.ports[p].dropped.end(), 0);
+            for (size_t q = 0; q < port.queues().size(); ++q) {
+                const XskStatistics of = AfXdpPort::statistics(port.queues()[q]);
+                seen_.ports[p].dropped[q % seen_.workers.size()] += of.rx_ring_full + of.fill_ring_empty;
+            }
+        }
+    }
+    const std::vector<Liveness::Pulse>& pulses = liveness_.look(seen_);
+    asked_.store(liveness_.ask());
+    const bool begun = begun_.load();
+    bool whole = true;
+    for (size_t p = 0; p < pulses.size(); ++p) {
+        if (begun) {
+            body_.steering.beat(PortId{static_cast<uint16_t>(p)}, pulses[p].beat_ns);
+        }
+        whole = whole && (pulses[p].missing.empty() || !seen_.ports[p].bound);
+    }
+    whole_.store(whole);
+    if (begun) {
+        note(pulses, seen_.now_ns);
+    }
+}
+
+void Heart::note(const std::vector<Liveness::Pulse>& pulses, uint64_t now_ns) {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) {
+        return;  // with the next look
+    }
+    for (size_t p = 0; p < pulses.size(); ++p) {
+        const Liveness::Pulse& now = pulses[p];
+        Liveness::Pulse& before = noted_[p];
+        if (now.missing != before.missing && events_.size() < most_events) {
+            events_.push_back({.port = p,
+                               .missing = now.missing,
+                               .since_ns = now.missing.empty() ? before.since_ns : now.since_ns,
+                               .until_ns = now_ns});
+        }
+        before = now;
+    }
+}
+
+void Heart::turn(const sync::FibSync& sync) {
+    turns_.fetch_add(1);
+    const uint64_t asked = asked_.load();
+    if (asked == answered_.load()) {
+        return;
+    }
+    const uint64_t now_ms = sync::FibSync::now_ms();
+    if (read_ask_ != asked && !is_readable(body_.event_fd)) {
+        read_ask_ = asked;
+        read_ms_ = now_ms;
+    }
+    if (read_ask_ == asked && now_ms >= read_ms_ + settle_ms && sync.in_force()) {
+        answered_.store(asked);
+    }
+}
+
+// Once; what comes and goes says how often when it is next said.
+void Heart::log(const Event& event) {
+    Told& told = told_[event.port];
+    const std::string& name = names_[event.port];
+    if (event.missing.empty()) {
+        if (told.unsaid == 0) {
+            spdlog::info("port {}: on the fast path again after {} ms", name,
+                         (event.until_ns - event.since_ns) / ns_per_ms);
+        }
+        return;
+    }
+    if (event.missing == told.missing && event.until_ns - told.at_ns < quiet_ns) {
+        ++told.unsaid;
+        return;
+    }
+    const std::string before =
+        told.unsaid == 0 ? "" : fmt::format("; {} more times since it was last said", told.unsaid);
+    spdlog::warn("port {}: left to the kernel since {}: {}{}", name, wall_time(event.since_ns), event.missing,
+                 before);
+    told = {.missing = event.missing, .at_ns = event.until_ns};
+}
+
+void Heart::tell() {
+    std::vector<Event> events;
+    std::vector<std::string> missing(names_.size());
+    {
+        const std::lock_guard lock(mutex_);
+        events = std::exchange(events_, {});
+        for (size_t p = 0; p < noted_.size(); ++p) {
+            if (!noted_[p].missing.empty()) {
+                missing[p] = fmt::format("no heartbeat since {}: {}", wall_time(noted_[p].since_ns),
+                                         noted_[p].missing);
+            }
+        }
+    }
+    if (events.empty()) {
+        return;
+    }
+    for (const Event& event : events) {
+        log(event);
+    }
+    body_.steering.set_silent(std::move(missing));
+}
+
+}  // namespace millrace::dataplane
