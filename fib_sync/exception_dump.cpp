@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <linux/rtnetlink.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <ctime>
 #include <utility>
 
 #include "fib_sync/datagram.hpp"
@@ -17,12 +15,6 @@ namespace {
 
 constexpr int answer_ms = 10'000;
 constexpr int poll_ms = 50;  // until the end is noticed
-
-uint64_t cpu_ms() {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<uint64_t>(t.tv_sec) * 1000 + static_cast<uint64_t>(t.tv_nsec) / 1'000'000;
-}
 
 // All of one family. A socket for each dump: what is left of one that failed goes with it.
 Status dump(Family family, std::vector<std::byte>& buffer, std::vector<Exception>& found,
@@ -74,64 +66,19 @@ Status dump(Family family, std::vector<std::byte>& buffer, std::vector<Exception
 
 }  // namespace
 
-Result<std::unique_ptr<ExceptionDump>> ExceptionDump::start() {
-    auto done = WakeFd::create();
-    if (!done) {
-        return tl::unexpected(done.error());
-    }
-    std::unique_ptr<ExceptionDump> made(new ExceptionDump(std::move(*done)));
-    made->thread_ = std::thread([d = made.get()] { d->run(); });
-    pthread_setname_np(made->thread_.native_handle(), "millrace-learn");
-    return made;
-}
-
-ExceptionDump::~ExceptionDump() {
-    {
-        const std::lock_guard lock(mutex_);
-        stop_ = true;
-    }
-    wanted_.notify_one();
-    thread_.join();
-}
-
-void ExceptionDump::request() {
-    {
-        const std::lock_guard lock(mutex_);
-        begin_ = true;
-    }
-    wanted_.notify_one();
-}
-
-std::optional<ExceptionDump::Answer> ExceptionDump::take() {
-    const std::lock_guard lock(mutex_);
-    done_.set(false);
-    return std::exchange(answer_, std::nullopt);
-}
-
-void ExceptionDump::run() {
+Result<std::vector<Exception>> dump_exceptions(const std::atomic<bool>& stop) {
     std::vector<std::byte> buffer(size_t{2} * dump_datagram);
-    std::unique_lock lock(mutex_);
-    while (true) {
-        wanted_.wait(lock, [this] { return begin_ || stop_; });
-        if (stop_) {
-            return;
+    std::vector<Exception> found;
+    Status all;
+    for (const Family family : {Family::ipv4, Family::ipv6}) {
+        if (auto one = dump(family, buffer, found, stop); !one && all) {
+            all = one;
         }
-        begin_ = false;
-        lock.unlock();
-        std::vector<Exception> found;
-        Status all;
-        const uint64_t begin = cpu_ms();
-        for (const Family family : {Family::ipv4, Family::ipv6}) {
-            if (auto one = dump(family, buffer, found, stop_); !one && all) {
-                all = one;
-            }
-        }
-        lock.lock();
-        answer_ = Answer{.exceptions = all ? Result<std::vector<Exception>>(std::move(found))
-                                           : tl::unexpected(all.error()),
-                         .cpu_ms = cpu_ms() - begin};
-        done_.set(true);
     }
+    if (!all) {
+        return tl::unexpected(all.error());
+    }
+    return found;
 }
 
 }  // namespace millrace::sync

@@ -80,7 +80,9 @@ Result<ExceptionWatch> ExceptionWatch::open() {
             return tl::unexpected(opened.error());
         }
     }
-    auto dump = ExceptionDump::start();
+    auto dump = Dump::start("millrace-learn", [](std::monostate, const std::atomic<bool>& stop) {
+        return dump_exceptions(stop);
+    });
     if (!dump) {
         return tl::unexpected(dump.error());
     }
@@ -192,15 +194,14 @@ void ExceptionWatch::apply(const std::vector<Exception>& exceptions, uint64_t no
 }
 
 void ExceptionWatch::refresh(uint64_t now) {
-    if (auto answer = dumping_ ? dump_->take() : std::nullopt) {
-        dumping_ = false;
-        rest_until_ = now + std::max(least_rest_ms, answer->cpu_ms * rest_for_each);
+    if (const auto dumped = dump_->take()) {
+        rest_until_ = now + std::max(least_rest_ms, dumped->cpu_ms * rest_for_each);
         dump_at_ = UINT64_MAX;
-        if (answer->exceptions) {
-            apply(*answer->exceptions, now);
+        if (dumped->answer) {
+            apply(*dumped->answer, now);
         } else {
             spdlog::warn("what the kernel has learned by ICMP could not be read, again in {} s: {}",
-                         retry_ms / 1000, answer->exceptions.error().text());
+                         retry_ms / 1000, dumped->answer.error().text());
             dump_at_ = now + retry_ms;
             // Not knowing must not keep the daemon from starting, nor let anything pass.
             known_ = true;
@@ -208,17 +209,16 @@ void ExceptionWatch::refresh(uint64_t now) {
             lose(Family::ipv6);
         }
     }
-    if (!dumping_ && now >= dump_at_) {
-        dumping_ = true;
+    if (!dump_->asking() && now >= dump_at_) {
         lost_while_dumping_ = {};
         began_ = now;
         dump_at_ = UINT64_MAX;
-        dump_->request();
+        dump_->ask({});
     }
 }
 
 uint64_t ExceptionWatch::next_deadline_ms() const {
-    return dumping_ ? UINT64_MAX : dump_at_;
+    return dump_->asking() ? UINT64_MAX : dump_at_;
 }
 
 std::vector<Keep> ExceptionWatch::keeps() const {

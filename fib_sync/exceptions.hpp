@@ -10,18 +10,16 @@
 
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
+#include <variant>
 #include <vector>
 
 #include "fib_sync/attributes.hpp"
-#include "fib_sync/wake_fd.hpp"
+#include "fib_sync/background.hpp"
 #include "millrace/keep.hpp"
 #include "millrace/result.hpp"
 
@@ -41,37 +39,10 @@ struct Exception {
 // A route message of a dump; nullopt where it is no exception. Error: malformed. Pure.
 [[nodiscard]] Result<std::optional<Exception>> decode_exception(Bytes one_message);
 
-// Dumps the exceptions on a thread of its own: the kernel looks for them at each of its routes within one
-// system call, which takes a fraction of a second with a full table.
-class ExceptionDump {
-  public:
-    static Result<std::unique_ptr<ExceptionDump>> start();
-    ~ExceptionDump();
-    ExceptionDump(const ExceptionDump&) = delete;
-    ExceptionDump& operator=(const ExceptionDump&) = delete;
-
-    // Control thread. Begins a dump, which reads what there is from now on; not while one is under way.
-    void request();
-    // Readable once it has ended, until take().
-    [[nodiscard]] int fd() const { return done_.fd(); }
-    struct Answer {
-        Result<std::vector<Exception>> exceptions;
-        uint64_t cpu_ms = 0;  // that it took
-    };
-    std::optional<Answer> take();
-
-  private:
-    explicit ExceptionDump(WakeFd done) : done_(std::move(done)) {}
-    void run();
-
-    std::mutex mutex_;  // of all that follows
-    std::condition_variable wanted_;
-    bool begin_ = false;
-    std::atomic<bool> stop_{false};
-    std::optional<Answer> answer_;
-    WakeFd done_;
-    std::thread thread_;
-};
+// All that there are, whether or not a family failed. The kernel looks for them at each of its routes within
+// one system call, which takes a fraction of a second with a full table: not for the control thread.
+// stop: gives up within milliseconds. The socket sees the network namespace of the calling thread.
+[[nodiscard]] Result<std::vector<Exception>> dump_exceptions(const std::atomic<bool>& stop);
 
 // Control thread only. Time is in milliseconds of the caller's monotonic clock.
 class ExceptionWatch {
@@ -110,6 +81,8 @@ class ExceptionWatch {
         std::string text{};
     };
 
+    using Dump = Background<std::monostate, Result<std::vector<Exception>>>;
+
     ExceptionWatch() = default;
     static Status open_socket(Family family, std::vector<Socket>& sockets);
     void read(Socket& socket, uint64_t now);
@@ -119,13 +92,12 @@ class ExceptionWatch {
     void look_soon(uint64_t now);
 
     std::vector<Socket> sockets_;
-    std::unique_ptr<ExceptionDump> dump_;
+    std::unique_ptr<Dump> dump_;
     std::map<IpAddress, Kept> hosts_;
     bool known_ = false;
     // By family: messages that nobody has seen. Everything is kept until a dump has told.
     std::array<bool, 2> lost_{};
     std::array<bool, 2> lost_while_dumping_{};
-    bool dumping_ = false;
     uint64_t began_ = 0;    // the dump under way, or the last one
     uint64_t dump_at_ = 0;  // the next one
     uint64_t rest_until_ = 0;
