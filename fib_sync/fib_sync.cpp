@@ -15,7 +15,7 @@ constexpr uint64_t room_period_ms = 1000;
 
 FibSync::FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
                  std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
-                 PolicyReader policy, ExceptionWatch exceptions, WakeFd work)
+                 PolicyWatch policy, ExceptionWatch exceptions, WakeFd work)
     : work_(std::move(work)),
       sink_(sink),
       mirror_(sink, std::move(ports)),
@@ -38,7 +38,7 @@ Result<std::unique_ptr<FibSync>> FibSync::create(ForwardingSink& sink, std::vect
     if (!writer) {
         return tl::unexpected(writer.error());
     }
-    auto policy = PolicyReader::open();
+    auto policy = PolicyWatch::open();
     if (!policy) {
         return tl::unexpected(policy.error());
     }

@@ -104,11 +104,14 @@ class FibSync {
         return sync_.state() == SyncState::synced && !sync_.deadline().has_value();
     }
 
-    // All that on_event_readable() has read is in force, but for removed routes that wait for what replaces
-    // them, and no dump has to tell more.
+    // All that on_event_readable() has read is in force, and the keeps are, but for removed routes that wait
+    // for what replaces them, and no dump has to tell more.
     [[nodiscard]] bool in_force() const {
-        return sync_.state() == SyncState::synced && !sync_.resync_pending() && !sync_.busy();
+        return sync_.state() == SyncState::synced && !sync_.resync_pending() && !sync_.busy() &&
+               keeps_behind_since_ms() == 0;
     }
+    // See KeepWatch::behind_since_ms().
+    [[nodiscard]] uint64_t keeps_behind_since_ms() const { return keeps_.behind_since_ms(); }
 
     [[nodiscard]] SyncState state() const { return sync_.state(); }
     [[nodiscard]] const Statistics& statistics() const { return sync_.statistics(); }
@@ -125,7 +128,7 @@ class FibSync {
   private:
     FibSync(ForwardingSink& sink, std::vector<std::string> ports, const Options& options,
             std::unique_ptr<NetlinkTransport> transport, std::unique_ptr<NeighbourWriter> writer,
-            PolicyReader policy, ExceptionWatch exceptions, WakeFd work);
+            PolicyWatch policy, ExceptionWatch exceptions, WakeFd work);
     void after_step(uint64_t now_ms) {
         keeps_.refresh(now_ms, sync_.statistics().resyncs);
         work_.set(sync_.busy());

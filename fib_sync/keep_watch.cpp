@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <utility>
 
@@ -12,56 +11,66 @@ namespace millrace::sync {
 namespace {
 
 constexpr uint64_t link_period_ms = 500;  // a sysctl without a notification is followed within a second
-constexpr uint64_t retry_ms = 100;
+constexpr uint64_t retry_ms = 50;
 constexpr uint64_t learned_period_ms = 100;
-
-uint64_t ms_since(std::chrono::steady_clock::time_point begin) {
-    const auto passed = std::chrono::steady_clock::now() - begin;
-    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(passed).count());
-}
 
 }  // namespace
 
 std::vector<int> KeepWatch::fds() const {
-    std::vector<int> all = reader_.fds();
+    std::vector<int> all = policies_.fds();
     const std::vector<int> more = exceptions_.fds();
     all.insert(all.end(), more.begin(), more.end());
     return all;
 }
 
+void KeepWatch::stale(uint64_t since) {
+    stale_since_ = stale_since_ == 0 ? since : std::min(stale_since_, since);
+}
+
 void KeepWatch::on_readable(uint64_t now) {
-    stale_ = reader_.changed() || stale_;
+    if (policies_.changed()) {
+        stale(now);
+    }
     exceptions_.on_readable(now);
 }
 
 uint64_t KeepWatch::next_deadline_ms() const {
-    uint64_t links = std::min(links_at_, exceptions_.next_deadline_ms());
-    if (exceptions_version_ != exceptions_.version()) {
-        links = std::min(links, learned_at_);
+    uint64_t next = exceptions_.next_deadline_ms();
+    if (!policies_.reading()) {
+        next = std::min(next, stale_since_ != 0 ? std::min(not_before_, links_at_) : links_at_);
     }
-    return stale_ ? std::min(not_before_, links) : links;
+    return exceptions_version_ != exceptions_.version() ? std::min(next, learned_at_) : next;
 }
 
-void KeepWatch::read(bool everything, const std::vector<PortDevice>& ports, uint64_t now) {
+void KeepWatch::read(bool everything, const std::vector<PortDevice>& ports) {
     std::vector<Ifindex> indexes;
     indexes.reserve(ports.size());
     for (const PortDevice& port : ports) {
         indexes.push_back(port.ifindex);
     }
-    const auto begin = std::chrono::steady_clock::now();
-    const Status done = everything ? reader_.read(indexes, policy_) : reader_.read_links(indexes, policy_);
+    // What is told from now on is one more reason to read.
+    if (everything) {
+        reading_since_ = std::exchange(stale_since_, 0);
+    }
+    complete_ = resyncs_ != 0;
+    policies_.read({.everything = everything, .ports = std::move(indexes)});
+}
+
+void KeepWatch::take(const PolicyWatch::Reading::Done& done, uint64_t now) {
+    const PolicyAnswer& answer = done.answer;
+    policy_ = answer.policy;
     links_at_ = now + link_period_ms;
-    if (done) {
-        stale_ = stale_ && !everything;
-        known_ = known_ || (everything && resyncs_ != 0);
-        not_before_ = now + 1 + 2 * ms_since(begin);
+    const uint64_t since = std::exchange(reading_since_, 0);
+    if (answer.status) {
+        known_ = known_ || (answer.everything && complete_);
+        not_before_ = now + 1 + 2 * done.cpu_ms;
         said_.clear();
         return;
     }
-    stale_ = true;
+    stale(since != 0 ? since : now);
     not_before_ = now + retry_ms;
-    if (done.error().text() != said_) {
-        said_ = done.error().text();
+    if (answer.status.error().text() != said_) {
+        said_ = answer.status.error().text();
         spdlog::warn("what the kernel must keep could not be read, again in {} ms: {}", retry_ms, said_);
     }
 }
@@ -92,11 +101,15 @@ void KeepWatch::keep_egress(std::set<Ifindex> devices) {
 void KeepWatch::refresh(uint64_t now, uint64_t resyncs) {
     const uint64_t version = mirror_.links().version();
     const bool moved = version != links_version_;
-    stale_ = stale_ || moved || resyncs != resyncs_;
+    if (moved || resyncs != resyncs_) {
+        stale(now);
+    }
     links_version_ = version;
     resyncs_ = resyncs;
-    const bool everything = stale_ && now >= not_before_;
-    const bool links = now >= links_at_;
+    const auto done = policies_.take();
+    if (done) {
+        take(*done, now);
+    }
     const bool locals = locals_version_ != mirror_.local_prefixes_version();
     locals_version_ = mirror_.local_prefixes_version();
     exceptions_.refresh(now);
@@ -106,14 +119,18 @@ void KeepWatch::refresh(uint64_t now, uint64_t resyncs) {
         exceptions_version_ = exceptions_.version();
         learned_at_ = now + learned_period_ms;
     }
-    if (!moved && !everything && !links && !locals && !learned) {
+    const bool everything = stale_since_ != 0 && now >= not_before_;
+    const bool read_now = !policies_.reading() && (everything || now >= links_at_);
+    if (!moved && !done && !locals && !learned && !read_now) {
         return;
     }
     const std::vector<PortDevice> ports = mirror_.links().port_devices();
-    if (everything || links) {
-        read(everything, ports, now);
+    if (read_now) {
+        read(everything, ports);
     }
-    tell(ports);
+    if (moved || done || locals || learned) {
+        tell(ports);
+    }
 }
 
 }  // namespace millrace::sync

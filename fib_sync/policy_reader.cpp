@@ -21,7 +21,6 @@
 namespace millrace::sync {
 namespace {
 
-constexpr int notifications_per_read = 256;
 constexpr uint16_t dump = NLM_F_DUMP;
 constexpr uint16_t one = NLM_F_ACK;  // the acknowledgement marks the end
 
@@ -44,52 +43,18 @@ Status into(Result<std::optional<T>> decoded, const std::function<void(T)>& take
 }  // namespace
 
 Result<PolicyReader> PolicyReader::open() {
-    constexpr std::array route_groups = {int{RTNLGRP_IPV4_RULE}, int{RTNLGRP_IPV6_RULE},
-                                         int{RTNLGRP_IPV4_NETCONF}, int{RTNLGRP_IPV6_NETCONF},
-                                         int{RTNLGRP_TC}};
-    constexpr std::array xfrm_groups = {int{XFRMNLGRP_POLICY}};
-    auto events = Exchange::open(NETLINK_ROUTE, route_groups);
-    auto requests = Exchange::open(NETLINK_ROUTE);
-    if (!events || !requests) {
-        return tl::unexpected(events ? requests.error() : events.error());
+    auto route = Exchange::open(NETLINK_ROUTE);
+    if (!route) {
+        return tl::unexpected(route.error());
     }
-    PolicyReader reader(std::move(*events), std::move(*requests));
+    PolicyReader reader(std::move(*route));
     // Without it the kernel doesn't tell a dump by ifindex from one of all.
     const int on = 1;
     setsockopt(reader.route_.fd(), SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
-    auto xfrm_events = Exchange::open(NETLINK_XFRM, xfrm_groups);
-    auto xfrm = Exchange::open(NETLINK_XFRM);
-    if (xfrm_events && xfrm) {
-        reader.xfrm_events_ = std::move(*xfrm_events);
+    if (auto xfrm = Exchange::open(NETLINK_XFRM)) {
         reader.xfrm_ = std::move(*xfrm);
-    } else {
-        spdlog::debug("no XFRM in this kernel: {}", (xfrm_events ? xfrm : xfrm_events).error().text());
     }
     return reader;
-}
-
-std::vector<int> PolicyReader::fds() const {
-    std::vector<int> all = {route_events_.fd()};
-    if (xfrm_events_) {
-        all.push_back(xfrm_events_->fd());
-    }
-    return all;
-}
-
-bool PolicyReader::changed() {
-    bool any = false;
-    for (const int fd : fds()) {
-        std::array<char, 16>
-            head{};  // that there is one says enough: what it is about is read from the table
-        for (int i = 0; i < notifications_per_read; ++i) {
-            if (recv(fd, head.data(), head.size(), MSG_DONTWAIT) < 0) {
-                any = any || errno == ENOBUFS;
-                break;
-            }
-            any = true;
-        }
-    }
-    return any;
 }
 
 Status PolicyReader::read_rules(uint8_t family, std::optional<std::vector<Rule>>& rules) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Reads policy.hpp's values from the kernel: what there is now, and that something may have changed. These
-// tables are short (some milliseconds at worst), so a change is followed by reading them whole: there is
-// nothing to merge, and a lost notification is one more reason to read.
+// Reads policy.hpp's values from the kernel. These tables are short (some milliseconds at worst), so a change
+// is followed by reading them whole: there is nothing to merge, and a lost notification is one more reason to
+// read. Waits for RTNL, however long somebody holds it: not for the control thread.
 //
-// The sockets see the network namespace of the thread that opened them, for ever. Control thread only.
+// The sockets see the network namespace of the thread that opened them, for ever. One thread at a time.
 #pragma once
 
 #include <optional>
@@ -22,11 +22,6 @@ class PolicyReader {
     // Error: no rtnetlink socket. A kernel without XFRM, rules, ... has none of them.
     static Result<PolicyReader> open();
 
-    // The same for life; readable (EPOLLIN) = call changed().
-    [[nodiscard]] std::vector<int> fds() const;
-    // Takes what notifications there are. True = read() may find something new.
-    [[nodiscard]] bool changed();
-
     // Everything; hooks and IPv6 of these netdevs only. Error: a table was refused, or changed while it was
     // read; what has been read by then is in policy, the rest as it was.
     Status read(std::span<const Ifindex> ports, Policy& policy);
@@ -34,8 +29,7 @@ class PolicyReader {
     Status read_links(std::span<const Ifindex> ports, Policy& policy);
 
   private:
-    PolicyReader(Exchange events, Exchange requests)
-        : route_events_(std::move(events)), route_(std::move(requests)) {}
+    explicit PolicyReader(Exchange route) : route_(std::move(route)) {}
 
     Status read_rules(uint8_t family, std::optional<std::vector<Rule>>& rules);
     Status read_switches(uint8_t family, std::optional<SwitchTable>& table);
@@ -43,10 +37,8 @@ class PolicyReader {
     Result<bool> has_filter(Ifindex ifindex, uint32_t parent);
     Status read_xfrm(Policy& policy);
 
-    Exchange route_events_;
     Exchange route_;
-    std::optional<Exchange> xfrm_events_;  // none where the kernel has no XFRM
-    std::optional<Exchange> xfrm_;
+    std::optional<Exchange> xfrm_;  // none where the kernel has no XFRM
 };
 
 }  // namespace millrace::sync
