@@ -5,14 +5,17 @@
 #include <fmt/chrono.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <ctime>
+#include <system_error>
 #include <utility>
 
 #include "dataplane/forward/scheduling.hpp"
@@ -51,6 +54,7 @@ std::string wall_time(uint64_t monotonic) {
 
 Heart::Heart(const Body& body, const Config& config)
     : body_(body),
+      cores_(config.workers.cores),
       liveness_({.ports = config.ports.size(),
                  .cores = config.workers.cores,
                  .timeout_ns = config.steering.heartbeat_timeout_ms * ns_per_ms}),
@@ -80,6 +84,14 @@ Heart::~Heart() {
 }
 
 void Heart::run() {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    for (const uint16_t core : cores_) {
+        CPU_SET(core, &cores);
+    }
+    if (sched_setaffinity(0, sizeof(cores), &cores) != 0) {
+        spdlog::debug("heartbeats: any core ({})", std::generic_category().message(errno));
+    }
     spdlog::debug("heartbeats: scheduling: {}", schedule_this_thread(Scheduling::realtime).text);
     timespec next{};
     clock_gettime(CLOCK_MONOTONIC, &next);
@@ -125,9 +137,14 @@ void Heart::look() {
         }
     }
     seen_.punter_rounds = body_.punter.rounds();
+    seen_.punts_wait = false;
+    for (size_t p = 0; p < seen_.ports.size(); ++p) {
+        seen_.punts_wait = seen_.punts_wait || !body_.punter.empty(PortId{static_cast<uint16_t>(p)});
+    }
     seen_.control_turns = turns_.load();
     seen_.caught_up = answered_.load();
     seen_.news_wait = is_readable(body_.event_fd);
+    seen_.behind_ns = behind_ms_.load() * ns_per_ms;
     for (size_t p = 0; p < seen_.ports.size(); ++p) {
         const AfXdpPort& port = body_.ports[p];
         seen_.ports[p].bound = port.alive();
@@ -175,6 +192,7 @@ void Heart::note(const std::vector<Liveness::Pulse>& pulses, uint64_t now_ns) {
 
 void Heart::turn(const sync::FibSync& sync) {
     turns_.fetch_add(1);
+    behind_ms_.store(sync.keeps_behind_since_ms());
     const uint64_t asked = asked_.load();
     if (asked == answered_.load()) {
         return;

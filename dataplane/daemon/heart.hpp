@@ -2,7 +2,10 @@
 // The thread that writes the ports' heartbeats. It waits for nothing but its period: whatever holds up the
 // control thread (the kernel's network configuration, a reader of the log, ...) holds up no heartbeat, unless
 // the mirror falls behind by it. Of the real-time class like the workers, for some microseconds at a time: it
-// looks at them, and a false alarm would cost the fast path.
+// looks at them, and a false alarm would cost the fast path. It runs on their cores: a kernel without
+// preemption lets even a real-time thread wait for a system call of somebody else's, a tenth of a second and
+// more where network devices are deleted by the hundred. On the workers' cores, that holds up the workers
+// too.
 #pragma once
 
 #include <atomic>
@@ -71,6 +74,7 @@ class Heart {
     void log(const Event& event);
 
     Body body_;
+    std::vector<uint16_t> cores_;
     std::vector<std::string> names_;
     Liveness liveness_;
     // The heart's own.
@@ -83,6 +87,7 @@ class Heart {
     std::atomic<uint64_t> asked_{0};
     std::atomic<uint64_t> answered_{0};
     std::atomic<uint64_t> turns_{0};
+    std::atomic<uint64_t> behind_ms_{0};
     // The control thread's: since when nothing waits that the kernel had told when it was asked.
     uint64_t read_ask_ = 0;
     uint64_t read_ms_ = 0;

@@ -32,8 +32,12 @@ void Liveness::take(const Seen& seen) {
     }
     move(punter_, seen.punter_rounds);
     move(control_, seen.control_turns);
+    // One that has nothing to do may wait for its core as long as it likes.
+    if (!seen.punts_wait) {
+        punter_.moved_ns = seen.now_ns;
+    }
     if (!seen.news_wait) {
-        control_.moved_ns = seen.now_ns;  // it has nothing to do
+        control_.moved_ns = seen.now_ns;
     }
 }
 
@@ -46,7 +50,11 @@ uint64_t Liveness::oldest() const {
 }
 
 bool Liveness::mirror_is_behind(const Seen& seen) const {
-    return seen.now_ns - control_.moved_ns > mirror_limit_ns;
+    return seen.now_ns - control_.moved_ns > mirror_limit_ns || keeps_are_behind(seen);
+}
+
+bool Liveness::keeps_are_behind(const Seen& seen) {
+    return seen.behind_ns != 0 && seen.now_ns > seen.behind_ns + mirror_limit_ns;
 }
 
 void Liveness::look_for_starved(const Seen& seen) {
@@ -90,6 +98,9 @@ std::string Liveness::missing(size_t port, const Seen& seen, bool stood_still) c
     if (late(punter_)) {
         return "the punting thread stands still";
     }
+    if (keeps_are_behind(seen)) {
+        return "what the kernel forwards by has changed, and can't be read (who holds its network configuration?)";
+    }
     if (mirror_is_behind(seen)) {
         return "the control thread stands still, while the kernel tells of changes";
     }
@@ -129,7 +140,10 @@ const std::vector<Liveness::Pulse>& Liveness::look(const Seen& seen) {
                 state.hold_until_ns = seen.now_ns + state.hold_ns;
             }
             if (pulse.missing.empty()) {
-                const uint64_t since = stood_still ? stood_since : std::min(oldest(), control_.moved_ns);
+                uint64_t since = stood_still ? stood_since : std::min(oldest(), control_.moved_ns);
+                if (keeps_are_behind(seen)) {
+                    since = std::min(since, seen.behind_ns);
+                }
                 pulse.since_ns = starved_[p].empty() ? since : seen.now_ns;
             }
             pulse.missing = missing;

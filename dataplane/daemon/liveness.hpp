@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "millrace/config.hpp"
+
 namespace millrace::dataplane {
 
 class Liveness {
@@ -36,8 +38,10 @@ class Liveness {
         uint64_t now_ns = 0;
         std::vector<Worker> workers{};
         uint64_t punter_rounds = 0;
+        bool punts_wait = false;  // for the punting thread to take them
         uint64_t control_turns = 0;
         bool news_wait = false;     // the kernel has told what the control thread has not read yet
+        uint64_t behind_ns = 0;     // since when what the kernel decides by can't be read; 0: it can
         uint64_t caught_up = 0;     // the highest ask() that the control thread has answered
         std::vector<Port> ports{};  // by PortId
     };
@@ -57,7 +61,7 @@ class Liveness {
     uint64_t take_longest_ns();
 
     // What the kernel tells may wait for so long, if the control thread does not move.
-    static constexpr uint64_t mirror_limit_ns = 200'000'000;
+    static constexpr uint64_t mirror_limit_ns = uint64_t{SteeringConfig::least_late_ms} * 1'000'000;
     // A worker is starved if frames were dropped on its queues in a window in which it waited for its core
     // for this share. One that works all the time is overloaded: the kernel would forward less.
     static constexpr uint64_t window_ns = 20'000'000;
@@ -86,6 +90,7 @@ class Liveness {
     [[nodiscard]] std::string missing(size_t port, const Seen& seen, bool stood_still) const;
     [[nodiscard]] bool moves_again(const State& state, const Seen& seen) const;
     [[nodiscard]] bool mirror_is_behind(const Seen& seen) const;
+    [[nodiscard]] static bool keeps_are_behind(const Seen& seen);
     [[nodiscard]] uint64_t oldest() const;
 
     Options options_;

@@ -176,13 +176,13 @@ Status serve(const Config& config, const Options& options, Self& self) {
         return tl::unexpected(tables.error());
     }
     const auto punter = Punter::start(std::move(open.taps), config.sizes.punt_ring, config.punt.rate,
-                                      config.steering.heartbeat_timeout_ms);
+                                      config.steering.late_ms());
     if (!punter) {
         return tl::unexpected(punter.error());
     }
     const Ended workers_ended;
-    const auto workers = WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings(),
-                                          config.steering.heartbeat_timeout_ms);
+    const auto workers =
+        WorkerSet::start(config.workers, open.ports, **tables, (*punter)->rings(), config.steering.late_ms());
     if (!workers) {
         return tl::unexpected(workers.error());
     }

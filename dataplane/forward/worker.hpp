@@ -37,7 +37,7 @@ class Worker {
 
     // Longest sleep of an idle worker: half of the shortest heartbeat timeout that the configuration allows.
     static constexpr int sleep_ms = 10;
-    static constexpr uint32_t default_late_ms = SteeringConfig{}.heartbeat_timeout_ms;
+    static constexpr uint32_t default_late_ms = SteeringConfig::least_late_ms;
 
   private:
     // now: of the round, as rte_rdtsc() has it.

@@ -2,6 +2,7 @@
 // The configuration file's content as values. Defaults are here and nowhere else.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -94,6 +95,10 @@ struct SyncConfig {
 struct SteeringConfig {
     std::string pin_root = MILLRACE_PIN_ROOT;
     uint32_t heartbeat_timeout_ms = 50;
+    // What has waited for longer, while its thread stood still, is discarded. Leaving a port to the kernel
+    // loses nothing, so a short doubt is enough for that; discarding needs more. The mirror may be as late.
+    static constexpr uint32_t least_late_ms = 200;
+    [[nodiscard]] uint32_t late_ms() const { return std::max(heartbeat_timeout_ms, least_late_ms); }
     bool operator==(const SteeringConfig&) const = default;
 };
 

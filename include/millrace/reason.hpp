@@ -18,7 +18,7 @@ namespace millrace {
     X(drop_ip_checksum, "drop_ip_checksum", "wrong IPv4 header checksum")                                \
     X(drop_blackhole, "drop_blackhole", "blackhole route")                                               \
     X(drop_tx_full, "drop_tx_full", "transmit ring of the egress port full")                             \
-    X(drop_late, "drop_late", "waited while its thread stood still, past the heartbeat's timeout")       \
+    X(drop_late, "drop_late", "waited for 200 ms and more while its thread stood still")                 \
     X(drop_punt_full, "drop_punt_full", "punt ring to the kernel full")                                  \
     X(drop_punt_write, "drop_punt_write", "the kernel refused a punted packet (counted as punted, too)") \
     X(drop_punt_rate, "drop_punt_rate",                                                                  \

@@ -18,7 +18,7 @@ from .rig import C_PPS
 EACH_MS = 10        # lost for each death
 BACK_SECONDS = 2.0
 STOP_MS = 60        # lost while it stands still
-HEARTBEAT_MS = 200  # [steering] heartbeat_timeout_ms, by default
+HEARTBEAT_MS = 50  # [steering] heartbeat_timeout_ms, by default
 
 
 class Nothing(Drill):

@@ -3,6 +3,7 @@
 // takes to come back.
 #include "dataplane/daemon/liveness.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace millrace::dataplane {
@@ -83,6 +84,9 @@ TEST_F(LivenessTest, AWorkerThatStandsStillIsNamed) {
 
 TEST_F(LivenessTest, ThePuntingThreadCounts) {
     punter_moves = false;
+    pass(1000 * ms);
+    EXPECT_TRUE(alive(1)) << "it has nothing to do";
+    seen.punts_wait = true;
     pass(timeout + period);
     EXPECT_EQ(pulses[1].missing, "the punting thread stands still");
     punter_moves = true;
@@ -104,6 +108,23 @@ TEST_F(LivenessTest, AControlThreadThatWaitsIsMissedOnlyWhileTheKernelTellsOfCha
     control_moves = true;
     pass(1000 * ms);
     EXPECT_FALSE(alive(0)) << "it moves, but what the kernel told is not in force";
+    answers = true;
+    pass(2 * period);
+    EXPECT_TRUE(alive(0));
+}
+
+TEST_F(LivenessTest, WhatTheKernelForwardsByMayBeUnreadForAsLongAsTheMirrorIsLate) {
+    seen.behind_ns = seen.now_ns;
+    pass(Liveness::mirror_limit_ns);
+    EXPECT_TRUE(alive(0));
+    answers = false;
+    pass(2 * period);
+    EXPECT_FALSE(alive(0));
+    EXPECT_THAT(pulses[0].missing, testing::HasSubstr("can't be read"));
+    EXPECT_EQ(pulses[0].since_ns, seen.behind_ns);
+    seen.behind_ns = 0;
+    pass(2 * period);
+    EXPECT_FALSE(alive(0)) << "what came meanwhile is not in force";
     answers = true;
     pass(2 * period);
     EXPECT_TRUE(alive(0));
