@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace millrace::dataplane {
 
@@ -23,7 +24,8 @@ namespace {
 
 constexpr size_t max_request = 65536;         // bytes of one line
 constexpr size_t output_watermark = 65536;    // rows are made while less than this waits to be sent
-constexpr int looks = 10;                     // for clients that wait, in the time that they may
+constexpr std::chrono::seconds quiet{10};     // between two lines of the log that say the same
+constexpr int looks = 60;                     // for clients that wait, in the time that they may
 constexpr std::chrono::milliseconds turn{2};  // ... and no longer than this: others wait for the loop
 
 Result<sockaddr_un> address_of(const std::string& path) {
@@ -106,8 +108,10 @@ Result<std::unique_ptr<Server>> Server::listen(EventLoop& loop, const std::strin
     }
     server->handle_ = std::move(*handle);
     const auto period = std::chrono::duration_cast<std::chrono::microseconds>(patience) / looks;
-    auto timer = loop.every(static_cast<uint64_t>(period.count()),
-                            [s = server.get(), patience] { s->drop_those_that_wait(patience); });
+    auto timer = loop.every(static_cast<uint64_t>(period.count()), [s = server.get(), patience] {
+        s->drop_those_that_wait(patience);
+        s->handle_->listen_for(EPOLLIN);  // descriptors that others had may be free again
+    });
     if (!timer) {
         return tl::unexpected(timer.error());
     }
@@ -157,8 +161,12 @@ void Server::accept_client() {
     const int fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE) {
-            spdlog::warn("control socket: no descriptor for another connection until one ends");
             handle_->listen_for(0);  // it would stay readable
+            // Each connection that ends may let another one come as far as this.
+            const auto now = std::chrono::steady_clock::now();
+            if (now - std::exchange(full_at_, now) > quiet) {
+                spdlog::warn("control socket: no descriptor for another connection until some are free");
+            }
         }
         return;
     }

@@ -73,6 +73,7 @@ class Server {
     EventLoop::Handle handle_;
     EventLoop::Handle timer_;
     std::list<Client> clients_;
+    std::chrono::steady_clock::time_point full_at_{};  // there was no descriptor
     std::map<std::string, RowOpener, std::less<>> shows_;
     std::map<std::string, RowOpener, std::less<>> actions_;
 };

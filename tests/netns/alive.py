@@ -16,7 +16,7 @@ from lab.traffic import Blast
 
 PPS = 20000      # of each family
 STILL = 5        # seconds
-MOST_MS = 60     # lost, at the sent rate
+MOST_MS = 100    # lost, at the sent rate: the timeout of 50, and what senders and cores are late here
 SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
 FAR = {4: "198.51.100.9", 6: "2001:db8:100::9"}
 PREFIX = {4: "198.51.100.0/24", 6: "2001:db8:100::/48"}

@@ -147,7 +147,7 @@ def full_run(cases, lab):
     r = lab.router
     run_dir = lab.dir / "run"
     run_dir.mkdir()
-    run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=4", "none", run_dir])
+    run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=8", "none", run_dir])
     old = r.socket_path
     try:
         with cases.case("no room under the control socket: one line, the kernel forwards, and the next start does"):
