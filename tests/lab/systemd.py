@@ -14,6 +14,9 @@ from .cases import Skip
 from .netns import run, wait_until
 
 SYSTEMD = pathlib.Path("/lib/systemd/systemd")
+SOURCES = pathlib.Path(__file__).resolve().parents[2] / "systemd"
+SBIN = pathlib.Path("/usr/local/sbin")
+UNITS = ("millraced.service", "millrace-steer@.service")
 RULES = pathlib.Path("/lib/udev/rules.d")
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 TARGETS = ("sysinit.target", "basic.target", "multi-user.target", "shutdown.target", "network-pre.target")
@@ -58,6 +61,14 @@ mount -t cgroup -o devices cgroup /sys/fs/cgroup/devices || rmdir /sys/fs/cgroup
 UNIFIED = "mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
 
 
+def write_unit(name, folder):
+    """As an installation below the root has it."""
+    text = (SOURCES / f"{name}.in").read_text(encoding="utf-8").replace("@CMAKE_INSTALL_FULL_SBINDIR@", str(SBIN))
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 class Systemd:
     """With the build's units, and udev for the namespace's netdevs."""
 
@@ -70,18 +81,14 @@ class Systemd:
         self.lab, self.netns, self.build = lab, netns, build
         self.dir = lab.dir / "systemd"
         self.log_path = self.dir / "log"
-        self.sbin = None
         self.process = self.first = None
         self._units(config)
 
     def _units(self, config):
         units = self.dir / "units"
         units.mkdir(parents=True)
-        source = self.build / "systemd"
-        for name in ("millraced.service", "millrace-steer@.service"):
-            text = (source / name).read_text(encoding="utf-8")
-            self.sbin = pathlib.Path(re.search(r"^ExecStart=(\S+)", text, re.M)[1]).parent
-            (units / name).write_text(text, encoding="utf-8")
+        for name in UNITS:
+            write_unit(name, units)
             drop = units / f"{name}.d"
             drop.mkdir()
             (drop / "log.conf").write_text("[Service]\nStandardOutput=append:/run/lab/log\nStandardError=append:/run/lab/log\n"
@@ -92,13 +99,12 @@ class Systemd:
         (units / "udev.service").write_text("[Unit]\nDefaultDependencies=no\n[Service]\nType=notify\nStandardError=append:"
                                             "/run/lab/udev\nExecStart=/lib/systemd/systemd-udevd\n", encoding="utf-8")
         (units / "millrace.toml").write_text(config, encoding="utf-8")
-        root = pathlib.Path(__file__).resolve().parents[2]
         for name in ("millrace.sysusers.conf", "99-zz-millrace-tap.rules"):
-            shutil.copy(root / "systemd" / name, units)
+            shutil.copy(SOURCES / name, units)
 
     def start(self):
         programs = [self.build / "dataplane" / "millraced", self.build / "steering_bpf" / "millrace-steer"]
-        script = INIT.format(lab=self.dir, sbin=self.sbin, programs=" ".join(map(str, programs)), systemd=SYSTEMD, rules=RULES,
+        script = INIT.format(lab=self.dir, sbin=SBIN, programs=" ".join(map(str, programs)), systemd=SYSTEMD, rules=RULES,
                              cgroups=HYBRID if self.hybrid else UNIFIED)
         (self.dir / "init").write_text(script, encoding="utf-8")
         groups = [CGROUPS / h / self.lab.dir.name for h in (("systemd", "unified", "devices") if self.hybrid else ("",))]
@@ -142,8 +148,8 @@ class Systemd:
     def put(self, program, name):
         """Another build of a program in the place of the installed one, as a package does it."""
         with open(program, "rb") as source:
-            run(["nsenter", "-t", self.first, "-m", "sh", "-c", f"cat > {self.sbin}/new && chmod 755 {self.sbin}/new && "
-                 f"mv {self.sbin}/new {self.sbin}/{name}"], stdin=source)
+            run(["nsenter", "-t", self.first, "-m", "sh", "-c", f"cat > {SBIN}/new && chmod 755 {SBIN}/new && "
+                 f"mv {SBIN}/new {SBIN}/{name}"], stdin=source)
 
     def close(self):
         if self.process is not None and self.process.poll() is None:
