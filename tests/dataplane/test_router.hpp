@@ -6,8 +6,10 @@
 #include <rte_mempool.h>
 #include <rte_ring.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "dataplane/fib/tables.hpp"
@@ -69,6 +71,8 @@ class TestRouter {
     uint16_t device(unsigned port) const { return devices_[port]; }
     rte_mbuf* make_frame(const Bytes& frame);
     rte_ring* rx_ring(unsigned port) { return rx_[port]; }
+    rte_ring* tx_ring(unsigned port) { return tx_[port]; }
+    rte_mempool* pool() { return pool_.get(); }
 
   private:
     static std::vector<Out> take(rte_ring* ring, std::optional<unsigned> port);
@@ -82,5 +86,18 @@ class TestRouter {
     dataplane::WorkerCounters counters_{ports};
     std::unique_ptr<Forwarder> forwarder_;
 };
+
+// Within 20 s, on a busy machine?
+template <class Condition>
+bool eventually(const Condition& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > deadline) {
+            return false;
+        }
+        std::this_thread::yield();
+    }
+    return true;
+}
 
 }  // namespace millrace::test

@@ -20,18 +20,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-template <class Condition>
-bool eventually(const Condition& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + 5s;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > deadline) {
-            return false;
-        }
-        std::this_thread::yield();
-    }
-    return true;
-}
-
 // A thread that stands still, as after SIGSTOP: a signal handler that waits to be told to end.
 class Pause {
   public:
