@@ -13,7 +13,6 @@
 #include <rte_memzone.h>
 #include <sched.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 #include <xdp/libxdp.h>
 
 #include <array>
@@ -128,10 +127,8 @@ Result<std::unique_ptr<Eal>> Eal::start(const Config& config) {
     for (size_t i = 0; i < config.workers.cores.size(); ++i) {
         lcores += "," + std::to_string(i + 1) + "@" + std::to_string(config.workers.cores[i]);
     }
-    std::vector<std::string> arguments = {
-        "millraced", "--no-pci",      "--iova-mode=va",
-        "--lcores",  lcores,          "--main-lcore",
-        "0",         "--file-prefix", "millrace-" + std::to_string(getpid())};
+    std::vector<std::string> arguments = {"millraced",    "--no-pci", "--iova-mode=va", "--lcores", lcores,
+                                          "--main-lcore", "0",        "--file-prefix",  "millrace"};
     if (hugepages) {
         arguments.emplace_back("--in-memory");  // no hugetlbfs mount, no files; refuses --no-huge
     } else {

@@ -2,11 +2,13 @@
 """Killed 21 times in 20 s at steady traffic, by kill -9 and abort(): what is lost, and for how long."""
 
 import json
+import pathlib
 import signal
 import sys
 import time
 
 from lab.cases import Cases, Stolen, build_dir, expect
+from lab.neighbours import all_managed
 from lab.netns import wait_until
 from lab.star import StarLab, host_address
 from lab.traffic import Blast
@@ -15,6 +17,7 @@ PPS = 20000  # of each family
 KILLS, SECONDS = 21, 20
 MOST_MS = 10        # lost for each death, at the sent rate
 BACK_SECONDS = 2
+DPDK = pathlib.Path("/run/dpdk")
 
 
 def blasts(lab, seconds):
@@ -84,6 +87,36 @@ def deaths(cases, lab, what, kill, count=KILLS):
         expect("its timeout must" not in lab.router.log_tail(10000), "it is not told of its end")
 
 
+def left_behind(lab):
+    """What a daemon makes outside of itself, by kind."""
+    pins = sorted(str(p.relative_to(lab.router.pin_root)) for p in lab.router.pin_root.rglob("*") if p.is_file())
+    return {"neighbour entries kept": all_managed(lab.edge), "pins": pins,
+            "TAPs": [row["ifname"] for row in lab.edge.ip_json("link", "show") if row["ifname"].startswith("mr-")],
+            "links": [row["ifname"] for row in lab.edge.ip_json("link", "show")]}
+
+
+def nothing_left(cases, lab):
+    """Two more kills, each with entries that the kernel keeps for the daemon; then one life that ends well."""
+    with cases.case("what killed daemons leave is taken over, and taken away at an orderly end"):
+        lab.router.stop()
+        before, folders = left_behind(lab), set(DPDK.iterdir()) if DPDK.exists() else set()
+        for _ in range(2):
+            lab.router.start()
+            lab.resolve("a", "b")
+            traffic(lab, 1, lambda: None)
+            wait_until(lambda: all_managed(lab.edge), "the kernel keeps entries for the daemon", 5)
+            lab.router.kill()
+        expect(all_managed(lab.edge), "a killed daemon has left nothing to take over")
+        lab.router.start()
+        lab.resolve("a", "b")
+        expect(lab.router.stop() == 0, lab.router.log_tail())
+        after = left_behind(lab)
+        expect(after == before, f"left: {after}, before: {before}")
+        # A second daemon's folder is the first one's.
+        more = set(DPDK.iterdir()) - folders - {DPDK / "millrace"}
+        expect(not more, f"left by DPDK: {sorted(map(str, more))}")
+
+
 def main():
     cases = Cases("netns.killed")
     with StarLab(build_dir()) as lab:
@@ -91,6 +124,7 @@ def main():
         lab.resolve("a", "b")
         deaths(cases, lab, "kill -9", lambda: lab.router.process.send_signal(signal.SIGKILL))
         deaths(cases, lab, "abort()", lambda: lab.router.process.send_signal(signal.SIGABRT), 5)
+        nothing_left(cases, lab)
     return cases.finish()
 
 
