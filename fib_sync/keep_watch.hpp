@@ -54,7 +54,7 @@ class KeepWatch {
     Policy policy_;
     std::vector<Keep> keeps_;
     std::set<Ifindex> egress_;
-    uint64_t stale_since_ = 1;    // what is told has not been read since; 0 = it has
+    uint64_t stale_since_ = 0;    // what is told has not been read since; 0 = it has
     uint64_t reading_since_ = 0;  // the same of what is being read; 0 = nothing
     bool known_ = false;
     bool complete_ = false;  // was the mirror, when the reading under way began?

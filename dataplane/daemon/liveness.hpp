@@ -64,8 +64,8 @@ class Liveness {
     static constexpr uint64_t mirror_limit_ns = uint64_t{SteeringConfig::least_late_ms} * 1'000'000;
     // A worker is starved if frames were dropped on its queues in a window in which it waited for its core
     // for this share. One that works all the time is overloaded: the kernel would forward less.
-    static constexpr uint64_t window_ns = 20'000'000;
-    static constexpr uint64_t starved_share = 4;  // a quarter
+    static constexpr uint64_t window_ns = 100'000'000;
+    static constexpr uint64_t starved_share = 2;  // a half
     // A port that was starved is the kernel's for so long, and twice as long each time, until a calm minute.
     static constexpr uint64_t first_hold_ns = 1'000'000'000;
     static constexpr uint64_t longest_hold_ns = 30'000'000'000;

@@ -25,6 +25,7 @@ import re
 import typing
 
 from ..cases import Cases
+from ..netns import wait_until
 from .exchange import Exchange
 from .twins import Twins
 
@@ -42,6 +43,8 @@ class Row:
 
 
 ROWS = []
+STAND_INS = 3
+HEARTBEATS_BACK = 35  # seconds: the longest that a starved port is left to the kernel, and some
 
 
 def row(number, title, versions=(4, 6)):
@@ -64,6 +67,22 @@ def chosen(only):
     return sorted((r for r in ROWS if re.search(only, r.name)), key=lambda r: (r.number, r.version or 0))
 
 
+def tried(lab, each):
+    """The row, once more where the kernel had to stand in for a heartbeat that was late: who forwards is then no question."""
+    for _ in range(STAND_INS):
+        before = lab.twins.counters().get("stale_heartbeat", 0)
+        try:
+            return each.function(lab, each.version)
+        except AssertionError as error:
+            stood_in = lab.twins.counters().get("stale_heartbeat", 0) - before
+            if not stood_in:
+                raise
+            print(f"    the kernel stood in for {stood_in} frames; again: {error}"[:200])
+            wait_until(lambda: not any(r["cause"] == "heartbeat" for r in lab.twins.ask("steering") if r["kind"] == "kept"),
+                       "all heartbeats are back", HEARTBEATS_BACK)
+    return each.function(lab, each.version)
+
+
 def run(build, only=".", generic=False):
     """Runs the rows whose name matches; returns the exit code."""
     cases = Cases("netns.conformance")
@@ -72,5 +91,5 @@ def run(build, only=".", generic=False):
         lab = TableLab(twins)
         for each in chosen(only):
             with cases.case(each.name):
-                each.function(lab, each.version)
+                tried(lab, each)
     return cases.finish()

@@ -50,7 +50,7 @@ class Netns : public testing::Test {
         ASSERT_TRUE(made.has_value()) << made.error().text();
         sync_ = std::move(*made);
         sync_->start();
-        ASSERT_TRUE(until([&] { return sync_->settled(); }));
+        ASSERT_TRUE(until([&] { return sync_->settled() && sync_->synced(); }));
     }
     // Runs the loop that a daemon would, until the condition holds; false after 10 s.
     bool until(const std::function<bool()>& condition) {
