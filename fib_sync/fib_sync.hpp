@@ -108,10 +108,14 @@ class FibSync {
     // for what replaces them, and no dump has to tell more.
     [[nodiscard]] bool in_force() const {
         return sync_.state() == SyncState::synced && !sync_.resync_pending() && !sync_.busy() &&
-               keeps_behind_since_ms() == 0;
+               behind_since_ms() == 0;
     }
-    // See KeepWatch::behind_since_ms().
-    [[nodiscard]] uint64_t keeps_behind_since_ms() const { return keeps_.behind_since_ms(); }
+    // Since when the kernel has told of what was lost, or can't be read; 0 = there is no such thing.
+    [[nodiscard]] uint64_t behind_since_ms() const {
+        const uint64_t lost = sync_.lost_since_ms();
+        const uint64_t unread = keeps_.behind_since_ms();
+        return lost == 0 || unread == 0 ? lost + unread : std::min(lost, unread);
+    }
 
     [[nodiscard]] SyncState state() const { return sync_.state(); }
     [[nodiscard]] const Statistics& statistics() const { return sync_.statistics(); }

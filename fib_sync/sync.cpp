@@ -227,6 +227,7 @@ void Sync::work(uint64_t now) {
 
 void Sync::overrun(uint64_t now) {
     ++statistics_.overruns;
+    lost_since_ = lost_since_ == 0 ? now : lost_since_;
     spdlog::info("netlink: notifications were lost, dumping again");
     if (state_ == SyncState::dumping) {
         restart(now, "notifications were lost");
@@ -363,6 +364,7 @@ void Sync::dump_failed(const Error& error, uint64_t now) {
 
 void Sync::complete(uint64_t now) {
     state_ = SyncState::synced;
+    lost_since_ = resync_at_ ? lost_since_ : 0;
     backoff_ms_ = options_.backoff_min_ms;
     ++statistics_.resyncs;
     statistics_.last_duration_ms = now - began_;

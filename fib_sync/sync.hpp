@@ -136,6 +136,8 @@ class Sync {
     [[nodiscard]] bool busy() const { return busy_; }
 
     [[nodiscard]] SyncState state() const { return state_; }
+    // Since when messages are lost that no complete dump has made up for; 0 = there are none.
+    [[nodiscard]] uint64_t lost_since_ms() const { return lost_since_; }
     [[nodiscard]] bool resync_pending() const { return resync_at_.has_value(); }
     [[nodiscard]] const Statistics& statistics() const { return statistics_; }
     [[nodiscard]] Progress progress() const;
@@ -195,6 +197,7 @@ class Sync {
 
     uint64_t backoff_ms_;
     uint64_t began_ = 0;
+    uint64_t lost_since_ = 0;
     uint64_t last_answer_ = 0;
     std::optional<uint64_t> resync_at_;
     std::optional<uint64_t> commit_at_;  // held back until

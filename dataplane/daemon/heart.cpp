@@ -28,7 +28,9 @@ constexpr uint64_t ns_per_ms = 1'000'000;
 constexpr uint64_t ns_per_s = 1'000'000'000;
 constexpr uint64_t looks_for_counters = Liveness::window_ns / (Heart::period_us * 1000);
 constexpr size_t most_events = 256;  // that the control thread has not told yet
+// Between two lines about a port: of the same, of another cause.
 constexpr uint64_t quiet_ns = 10 * ns_per_s;
+constexpr uint64_t least_quiet_ns = ns_per_s;
 // Removed routes wait for so long for what replaces them, and a bit.
 constexpr uint64_t settle_ms = 10;
 
@@ -38,9 +40,11 @@ uint64_t monotonic_ns() {
     return static_cast<uint64_t>(now.tv_sec) * ns_per_s + static_cast<uint64_t>(now.tv_nsec);
 }
 
-bool is_readable(int fd) {
-    pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
-    return poll(&p, 1, 0) > 0;
+bool any_readable(const std::vector<int>& fds) {
+    return std::any_of(fds.begin(), fds.end(), [](int fd) {
+        pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+        return poll(&p, 1, 0) > 0;
+    });
 }
 
 std::string wall_time(uint64_t monotonic) {
@@ -143,7 +147,7 @@ void Heart::look() {
     }
     seen_.control_turns = turns_.load();
     seen_.caught_up = answered_.load();
-    seen_.news_wait = is_readable(body_.event_fd);
+    seen_.news_wait = any_readable(body_.news);
     seen_.behind_ns = behind_ms_.load() * ns_per_ms;
     for (size_t p = 0; p < seen_.ports.size(); ++p) {
         const AfXdpPort& port = body_.ports[p];
@@ -159,14 +163,12 @@ void Heart::look() {
     const std::vector<Liveness::Pulse>& pulses = liveness_.look(seen_);
     asked_.store(liveness_.ask());
     const bool begun = begun_.load();
-    bool whole = true;
     for (size_t p = 0; p < pulses.size(); ++p) {
         if (begun) {
             body_.steering.beat(PortId{static_cast<uint16_t>(p)}, pulses[p].beat_ns);
         }
-        whole = whole && (pulses[p].missing.empty() || !seen_.ports[p].bound);
     }
-    whole_.store(whole);
+    moves_.store(liveness_.moves());
     if (begun) {
         note(pulses, seen_.now_ns);
     }
@@ -192,13 +194,13 @@ void Heart::note(const std::vector<Liveness::Pulse>& pulses, uint64_t now_ns) {
 
 void Heart::turn(const sync::FibSync& sync) {
     turns_.fetch_add(1);
-    behind_ms_.store(sync.keeps_behind_since_ms());
+    behind_ms_.store(sync.behind_since_ms());
     const uint64_t asked = asked_.load();
     if (asked == answered_.load()) {
         return;
     }
     const uint64_t now_ms = sync::FibSync::now_ms();
-    if (read_ask_ != asked && !is_readable(body_.event_fd)) {
+    if (read_ask_ != asked && !any_readable(body_.news)) {
         read_ask_ = asked;
         read_ms_ = now_ms;
     }
@@ -207,46 +209,58 @@ void Heart::turn(const sync::FibSync& sync) {
     }
 }
 
-// Once; what comes and goes says how often when it is next said.
-void Heart::log(const Event& event) {
-    Told& told = told_[event.port];
-    const std::string& name = names_[event.port];
-    if (event.missing.empty()) {
-        if (told.unsaid == 0) {
-            spdlog::info("port {}: on the fast path again after {} ms", name,
-                         (event.until_ns - event.since_ns) / ns_per_ms);
-        }
-        return;
-    }
-    if (event.missing == told.missing && event.until_ns - told.at_ns < quiet_ns) {
-        ++told.unsaid;
-        return;
-    }
+void Heart::say(size_t port, const std::string& missing, uint64_t since_ns, uint64_t now_ns) {
+    Told& told = told_[port];
     const std::string before =
         told.unsaid == 0 ? "" : fmt::format("; {} more times since it was last said", told.unsaid);
-    spdlog::warn("port {}: left to the kernel since {}: {}{}", name, wall_time(event.since_ns), event.missing,
+    spdlog::warn("port {}: left to the kernel since {}: {}{}", names_[port], wall_time(since_ns), missing,
                  before);
-    told = {.missing = event.missing, .at_ns = event.until_ns};
+    told = {.missing = missing, .at_ns = now_ns, .is_said = true};
+}
+
+// What comes and goes is said once in a while, and how often it was not.
+void Heart::log(const Event& event) {
+    Told& told = told_[event.port];
+    if (event.missing.empty()) {
+        if (std::exchange(told.is_said, false)) {
+            spdlog::info("port {}: on the fast path again after {} ms", names_[event.port],
+                         (event.until_ns - event.since_ns) / ns_per_ms);
+        }
+    } else if (event.until_ns - told.at_ns >= (event.missing == told.missing ? quiet_ns : least_quiet_ns)) {
+        say(event.port, event.missing, event.since_ns, event.until_ns);
+    } else {
+        ++told.unsaid;
+        told.is_said = false;
+    }
 }
 
 void Heart::tell() {
     std::vector<Event> events;
-    std::vector<std::string> missing(names_.size());
+    std::vector<Liveness::Pulse> now;
     {
         const std::lock_guard lock(mutex_);
         events = std::exchange(events_, {});
-        for (size_t p = 0; p < noted_.size(); ++p) {
-            if (!noted_[p].missing.empty()) {
-                missing[p] = fmt::format("no heartbeat since {}: {}", wall_time(noted_[p].since_ns),
-                                         noted_[p].missing);
-            }
+        now = noted_;
+    }
+    for (const Event& event : events) {
+        log(event);
+    }
+    // What was not worth a line when it began, and lasts.
+    const uint64_t now_ns = monotonic_ns();
+    for (size_t p = 0; p < now.size(); ++p) {
+        if (!now[p].missing.empty() && !told_[p].is_said && now_ns - told_[p].at_ns >= quiet_ns) {
+            told_[p].unsaid -= std::min(told_[p].unsaid, 1U);
+            say(p, now[p].missing, now[p].since_ns, now_ns);
         }
     }
     if (events.empty()) {
         return;
     }
-    for (const Event& event : events) {
-        log(event);
+    std::vector<std::string> missing(names_.size());
+    for (size_t p = 0; p < now.size(); ++p) {
+        if (!now[p].missing.empty()) {
+            missing[p] = fmt::format("no heartbeat since {}: {}", wall_time(now[p].since_ns), now[p].missing);
+        }
     }
     body_.steering.set_silent(std::move(missing));
 }

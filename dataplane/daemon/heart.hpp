@@ -32,7 +32,7 @@ class Heart {
         const std::vector<AfXdpPort>& ports;
         const WorkerSet& workers;
         const Punter& punter;
-        int event_fd;  // readable while the kernel has told what nobody has read
+        std::vector<int> news;  // readable while the kernel has told what nobody has read
         Steering& steering;
     };
     // Main thread.
@@ -47,8 +47,8 @@ class Heart {
     void turn(const sync::FibSync& sync);
     // Logs what was missing of which port since the last call, and has steering show what still is.
     void tell();
-    // All that the daemon consists of moves.
-    [[nodiscard]] bool whole() const { return whole_.load(); }
+    // See Liveness::moves().
+    [[nodiscard]] bool moves() const { return moves_.load(); }
 
     static constexpr uint64_t period_us = 5'000;
     static constexpr uint64_t turn_us = 5'000;
@@ -56,9 +56,10 @@ class Heart {
 
   private:
     struct Told {
-        std::string missing;  // the last that was said of the port
-        uint64_t at_ns = 0;
-        unsigned unsaid = 0;  // the same, since
+        std::string missing;   // what was last said to be missing of the port
+        uint64_t at_ns = 0;    // when
+        unsigned unsaid = 0;   // times since that were not said
+        bool is_said = false;  // of what is missing now
     };
     struct Event {
         size_t port = 0;
@@ -72,6 +73,7 @@ class Heart {
     [[nodiscard]] uint64_t waited_ns(size_t worker);
     void note(const std::vector<Liveness::Pulse>& pulses, uint64_t now_ns);
     void log(const Event& event);
+    void say(size_t port, const std::string& missing, uint64_t since_ns, uint64_t now_ns);
 
     Body body_;
     std::vector<uint16_t> cores_;
@@ -83,7 +85,7 @@ class Heart {
     uint64_t looks_ = 0;
 
     std::atomic<bool> begun_{false};
-    std::atomic<bool> whole_{true};
+    std::atomic<bool> moves_{true};
     std::atomic<uint64_t> asked_{0};
     std::atomic<uint64_t> answered_{0};
     std::atomic<uint64_t> turns_{0};

@@ -50,10 +50,10 @@ uint64_t Liveness::oldest() const {
 }
 
 bool Liveness::mirror_is_behind(const Seen& seen) const {
-    return seen.now_ns - control_.moved_ns > mirror_limit_ns || keeps_are_behind(seen);
+    return seen.now_ns - control_.moved_ns > mirror_limit_ns || news_are_lost(seen);
 }
 
-bool Liveness::keeps_are_behind(const Seen& seen) {
+bool Liveness::news_are_lost(const Seen& seen) {
     return seen.behind_ns != 0 && seen.now_ns > seen.behind_ns + mirror_limit_ns;
 }
 
@@ -98,8 +98,8 @@ std::string Liveness::missing(size_t port, const Seen& seen, bool stood_still) c
     if (late(punter_)) {
         return "the punting thread stands still";
     }
-    if (keeps_are_behind(seen)) {
-        return "what the kernel forwards by has changed, and can't be read (who holds its network configuration?)";
+    if (news_are_lost(seen)) {
+        return "what the kernel tells was lost, or can't be read yet";
     }
     if (mirror_is_behind(seen)) {
         return "the control thread stands still, while the kernel tells of changes";
@@ -126,6 +126,7 @@ const std::vector<Liveness::Pulse>& Liveness::look(const Seen& seen) {
     if (stood_still || mirror_is_behind(seen)) {
         ++ask_;
     }
+    moves_ = !stood_still && seen.now_ns - oldest() <= options_.timeout_ns;
     for (size_t p = 0; p < states_.size(); ++p) {
         State& state = states_[p];
         Pulse& pulse = pulses_[p];
@@ -141,7 +142,7 @@ const std::vector<Liveness::Pulse>& Liveness::look(const Seen& seen) {
             }
             if (pulse.missing.empty()) {
                 uint64_t since = stood_still ? stood_since : std::min(oldest(), control_.moved_ns);
-                if (keeps_are_behind(seen)) {
+                if (news_are_lost(seen)) {
                     since = std::min(since, seen.behind_ns);
                 }
                 pulse.since_ns = starved_[p].empty() ? since : seen.now_ns;
@@ -164,13 +165,8 @@ const std::vector<Liveness::Pulse>& Liveness::look(const Seen& seen) {
             pulse.since_ns = seen.now_ns;
         }
         pulse.beat_ns = oldest();
-        longest_ns_ = std::max(longest_ns_, seen.now_ns - pulse.beat_ns);
     }
     return pulses_;
-}
-
-uint64_t Liveness::take_longest_ns() {
-    return std::exchange(longest_ns_, 0);
 }
 
 }  // namespace millrace::dataplane

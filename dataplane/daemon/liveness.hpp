@@ -41,7 +41,7 @@ class Liveness {
         bool punts_wait = false;  // for the punting thread to take them
         uint64_t control_turns = 0;
         bool news_wait = false;     // the kernel has told what the control thread has not read yet
-        uint64_t behind_ns = 0;     // since when what the kernel decides by can't be read; 0: it can
+        uint64_t behind_ns = 0;     // since when what it told is lost, or can't be read; 0: all is there
         uint64_t caught_up = 0;     // the highest ask() that the control thread has answered
         std::vector<Port> ports{};  // by PortId
     };
@@ -57,8 +57,9 @@ class Liveness {
     const std::vector<Pulse>& look(const Seen& seen);
     // To be answered by the control thread once all that waited when it was asked is in force.
     [[nodiscard]] uint64_t ask() const { return ask_; }
-    // The longest that a part was seen not to move without being missed, since the last call.
-    uint64_t take_longest_ns();
+    // All threads moved in time at the last look. What else keeps a heartbeat from beating, no restart would
+    // cure.
+    [[nodiscard]] bool moves() const { return moves_; }
 
     // What the kernel tells may wait for so long, if the control thread does not move.
     static constexpr uint64_t mirror_limit_ns = uint64_t{SteeringConfig::least_late_ms} * 1'000'000;
@@ -90,7 +91,7 @@ class Liveness {
     [[nodiscard]] std::string missing(size_t port, const Seen& seen, bool stood_still) const;
     [[nodiscard]] bool moves_again(const State& state, const Seen& seen) const;
     [[nodiscard]] bool mirror_is_behind(const Seen& seen) const;
-    [[nodiscard]] static bool keeps_are_behind(const Seen& seen);
+    [[nodiscard]] static bool news_are_lost(const Seen& seen);
     [[nodiscard]] uint64_t oldest() const;
 
     Options options_;
@@ -99,7 +100,7 @@ class Liveness {
     Part punter_;
     Part control_;
     uint64_t ask_ = 0;
-    uint64_t longest_ns_ = 0;
+    bool moves_ = true;
     uint64_t window_began_ns_ = 0;
     std::vector<uint64_t> waited_;      // by worker, when the window began
     std::vector<std::string> starved_;  // by port, of the window that ended with this look

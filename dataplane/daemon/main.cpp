@@ -214,7 +214,9 @@ Status serve(const Config& config, const Options& options, Self& self) {
         return tl::unexpected(sync.error());
     }
 
-    const auto heart = Heart::start({open.ports, **workers, **punter, (*sync)->event_fd(), steering}, config);
+    std::vector<int> news = (*sync)->policy_fds();
+    news.push_back((*sync)->event_fd());
+    const auto heart = Heart::start({open.ports, **workers, **punter, std::move(news), steering}, config);
     PuntRelief relief(names, **punter, **workers, **tables, steering);
     const auto follow_firewall = [&] {
         steering.follow_firewall(
@@ -287,7 +289,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
               states.probe();
               states.found(keeper->findings());
               heart->tell();
-              if (heart->whole()) {
+              if (heart->moves()) {
                   // Also before it is ready: the watchdog goes on when the daemon starts itself again.
                   sd_notify(0, "WATCHDOG=1");
               }
@@ -361,6 +363,8 @@ Status serve(const Config& config, const Options& options, Self& self) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // Before it can be obeyed, too, a reload ends nothing. A signal that is blocked is read all the same.
+    std::signal(SIGHUP, SIG_IGN);
     Self self(argv);
     CLI::App app{"millraced: forwards what the classifier steers to it, by the kernel's routes"};
     Options options;

@@ -65,7 +65,6 @@ TEST_F(LivenessTest, TheHeartbeatIsAsOldAsTheSlowestPart) {
     pass(30 * ms);
     EXPECT_EQ(pulses[0].beat_ns, stopped);
     EXPECT_EQ(pulses[0].missing, "");
-    EXPECT_EQ(liveness.take_longest_ns(), 30 * ms);
 }
 
 TEST_F(LivenessTest, AWorkerThatStandsStillIsNamed) {
@@ -75,6 +74,7 @@ TEST_F(LivenessTest, AWorkerThatStandsStillIsNamed) {
     EXPECT_EQ(pulses[0].beat_ns, 0U);
     EXPECT_EQ(pulses[0].missing, "worker 1 on core 5 stands still");
     EXPECT_EQ(pulses[0].since_ns, stopped);
+    EXPECT_FALSE(liveness.moves());
     worker_moves[1] = true;
     pass(period);
     EXPECT_FALSE(alive(0)) << "it may not have discarded yet what waited";
@@ -122,6 +122,7 @@ TEST_F(LivenessTest, WhatTheKernelForwardsByMayBeUnreadForAsLongAsTheMirrorIsLat
     EXPECT_FALSE(alive(0));
     EXPECT_THAT(pulses[0].missing, testing::HasSubstr("can't be read"));
     EXPECT_EQ(pulses[0].since_ns, seen.behind_ns);
+    EXPECT_TRUE(liveness.moves()) << "a restart would not help";
     seen.behind_ns = 0;
     pass(2 * period);
     EXPECT_FALSE(alive(0)) << "what came meanwhile is not in force";
@@ -174,6 +175,7 @@ TEST_F(LivenessTest, AStarvedWorkerLeavesThePortToTheKernelForAWhileAndLongerEac
         ASSERT_FALSE(alive(0));
         EXPECT_EQ(pulses[0].missing, "worker 0 does not get core 4, which others use");
         EXPECT_TRUE(alive(1)) << "nothing was dropped there";
+        EXPECT_TRUE(liveness.moves());
         drops[0] = 0;
         pass(hold * 1000 * ms - 3 * Liveness::window_ns);
         EXPECT_FALSE(alive(0)) << hold;

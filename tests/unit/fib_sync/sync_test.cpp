@@ -207,6 +207,23 @@ TEST_F(SyncTest, AddressRemovedTakesIpv4RoutesAlong) {
     EXPECT_TRUE(sync_.deadline().has_value());
 }
 
+TEST_F(SyncTest, WhatWasLostIsLostUntilAWholeDumpHasTold) {
+    kernel_.push_back(ten_);
+    sync_.start(now_);
+    answer_all();
+    EXPECT_EQ(sync_.lost_since_ms(), 0U);
+    const uint64_t first = now_;
+    sync_.overrun(now_);
+    pass(20);
+    answer_up_to(DumpKind::routes4);
+    sync_.overrun(now_);
+    EXPECT_EQ(sync_.lost_since_ms(), first);
+    pass(10);
+    answer_all();
+    EXPECT_EQ(sync_.state(), SyncState::synced);
+    EXPECT_EQ(sync_.lost_since_ms(), 0U);
+}
+
 TEST_F(SyncTest, OverrunWhileDumpingStartsOverWithBackOff) {
     sync_.start(now_);
     uint64_t wait = 10;
