@@ -167,9 +167,13 @@ Status PolicyReader::read_xfrm(Policy& policy) {
     return {};
 }
 
-Status PolicyReader::read_links(std::span<const Ifindex> ports, Policy& policy) {
+Status PolicyReader::read_links(std::span<const Ifindex> ports, Policy& policy,
+                                const std::atomic<bool>& stop) {
     std::map<Ifindex, LinkIpv6> all;
     for (const Ifindex ifindex : ports) {
+        if (stop) {
+            return {};
+        }
         struct {
             ifinfomsg header;
             nlattr mask_head;
@@ -195,20 +199,23 @@ Status PolicyReader::read_links(std::span<const Ifindex> ports, Policy& policy) 
     return {};
 }
 
-Status PolicyReader::read(std::span<const Ifindex> ports, Policy& policy) {
+Status PolicyReader::read(std::span<const Ifindex> ports, Policy& policy, const std::atomic<bool>& stop) {
     Status first;
-    const auto note = [&first](const char* what, const Status& status) {
-        if (!status && first) {
+    const auto next = [&](const char* what, const auto& read) {
+        if (stop) {
+            return;
+        }
+        if (const Status status = read(); !status && first) {
             first = fail(fmt::format("{}: {}", what, status.error().what), status.error().code);
         }
     };
-    note("IPv4 rules", read_rules(AF_INET, policy.rules4));
-    note("IPv6 rules", read_rules(AF_INET6, policy.rules6));
-    note("IPv4 device configuration", read_switches(AF_INET, policy.switches4));
-    note("IPv6 device configuration", read_switches(AF_INET6, policy.switches6));
-    note("queueing disciplines", read_qdiscs(ports, policy));
-    note("XFRM policies", read_xfrm(policy));
-    note("links", read_links(ports, policy));
+    next("IPv4 rules", [&] { return read_rules(AF_INET, policy.rules4); });
+    next("IPv6 rules", [&] { return read_rules(AF_INET6, policy.rules6); });
+    next("IPv4 device configuration", [&] { return read_switches(AF_INET, policy.switches4); });
+    next("IPv6 device configuration", [&] { return read_switches(AF_INET6, policy.switches6); });
+    next("queueing disciplines", [&] { return read_qdiscs(ports, policy); });
+    next("XFRM policies", [&] { return read_xfrm(policy); });
+    next("links", [&] { return read_links(ports, policy, stop); });
     return first;
 }
 

@@ -6,6 +6,7 @@
 // The sockets see the network namespace of the thread that opened them, for ever. One thread at a time.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <span>
 #include <utility>
@@ -23,10 +24,10 @@ class PolicyReader {
     static Result<PolicyReader> open();
 
     // Everything; hooks and IPv6 of these netdevs only. Error: a table was refused, or changed while it was
-    // read; what has been read by then is in policy, the rest as it was.
-    Status read(std::span<const Ifindex> ports, Policy& policy);
+    // read; what has been read by then is in policy, the rest as it was. stop: asks the kernel nothing more.
+    Status read(std::span<const Ifindex> ports, Policy& policy, const std::atomic<bool>& stop);
     // Only what has no notification: Policy::ipv6.
-    Status read_links(std::span<const Ifindex> ports, Policy& policy);
+    Status read_links(std::span<const Ifindex> ports, Policy& policy, const std::atomic<bool>& stop);
 
   private:
     explicit PolicyReader(Exchange route) : route_(std::move(route)) {}

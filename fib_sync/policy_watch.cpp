@@ -36,9 +36,9 @@ Result<PolicyWatch> PolicyWatch::open() {
     auto reading = Reading::start(
         "millrace-policy",
         [reader, policy = Policy{}](const PolicyQuestion& question,
-                                    const std::atomic<bool>&) mutable -> PolicyAnswer {
-            Status status = question.everything ? reader->read(question.ports, policy)
-                                                : reader->read_links(question.ports, policy);
+                                    const std::atomic<bool>& stop) mutable -> PolicyAnswer {
+            Status status = question.everything ? reader->read(question.ports, policy, stop)
+                                                : reader->read_links(question.ports, policy, stop);
             return {.everything = question.everything, .status = std::move(status), .policy = policy};
         });
     if (!reading) {

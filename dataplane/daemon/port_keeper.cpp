@@ -96,7 +96,10 @@ void PortKeeper::run() {
         std::vector<PortFinding> found;
         for (size_t p = 0; p < ports_.size(); ++p) {
             found.push_back(look(p));
-            found.back().queues = netdev_queues(ports_[p].config.name);
+            // Asked for a netdev that is not there, the kernel would look for a module of that name.
+            if (steering::netdev_index(ports_[p].config.name)) {
+                found.back().queues = netdev_queues(ports_[p].config.name);
+            }
         }
         lock.lock();
         findings_ = std::move(found);

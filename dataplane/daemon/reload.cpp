@@ -42,11 +42,11 @@ Result<Config> usable_config(const std::string& path, const cpu_set_t& cpus, con
         return tl::unexpected(ready.error());
     }
     // A port that can't be served is the kernel's; a daemon without any would end. Nothing here may wait for
-    // whoever holds the kernel's network configuration.
-    const auto attached = [&](const PortConfig& port) {
-        return steering::attached(port.name, config->steering.pin_root).has_value();
+    // whoever holds the kernel's network configuration: pins are looked at, not links.
+    const auto has_classifier = [&](const PortConfig& port) {
+        return steering::has_pins(port.name, config->steering.pin_root);
     };
-    if (std::none_of(config->ports.begin(), config->ports.end(), attached)) {
+    if (std::none_of(config->ports.begin(), config->ports.end(), has_classifier)) {
         return fail(fmt::format("{}: no port has the classifier; 'millrace-steer attach {}'", path,
                                 config->ports.front().name));
     }
