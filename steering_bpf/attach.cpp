@@ -216,14 +216,18 @@ Result<std::vector<std::string>> detach(const std::string& port, const std::stri
         return tl::unexpected(taken.error());
     }
     // What is no link of XDP's holds nothing here, and goes with the other pins.
-    const auto pinned = pinned_link(*dir + "/" MILLRACE_PIN_LINK, port);
-    const uint32_t restore =
-        pinned && pinned->state == PinnedLink::State::attached ? read_state(*dir).restore : 0;
+    const std::string path = *dir + "/" MILLRACE_PIN_LINK;
+    const auto pinned = pinned_link(path, port);
+    // None: by a detach that was killed.
+    const bool is_here = pinned && (pinned->state == PinnedLink::State::attached ||
+                                    pinned->state == PinnedLink::State::none);
+    const uint32_t restore = is_here ? read_state(*dir).restore : 0;
     // The kernel drops a link some time after its last pin; detaching is over when it returns.
     if (pinned && pinned->fd) {
         if (const int error = bpf_link_detach(pinned->fd.get()); error != 0) {
             return fail(fmt::format("port {}: cannot detach", port), -error);
         }
+        unlink(path.c_str());
     }
     const auto unknown = unknown_pins(*dir);
     // Before the pins go: whoever is killed in between can be asked again.

@@ -119,6 +119,7 @@ class Switch {
 }  // namespace
 
 Result<Upgrade> upgrade(const std::string& port, const std::string& dir, const PinnedLink& link) {
+    remove_aside(dir);  // of one that was killed
     const millrace_port_state before = read_state(dir);
     const std::vector<Fd> maps = usable_maps(dir, before, link.program_id);
     const bool maps_kept = !maps.empty();

@@ -21,7 +21,8 @@ struct Upgrade {
 // that is in them; else all are new, and what comes in is the kernel's until a daemon of this build drives
 // them: of the old ones only what was switched off is carried over, the rest is the daemon's to write. Killed
 // at any moment, it leaves a port that forwards, by the one program or the other, and that the next attach or
-// detach understands. Error: all is as it was.
+// detach understands. Error: all is as it was, or only names of pins are
+// wrong, which the next attach mends.
 Result<Upgrade> upgrade(const std::string& port, const std::string& dir, const PinnedLink& link);
 
 }  // namespace millrace::steering
