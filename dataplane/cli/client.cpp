@@ -48,7 +48,8 @@ Result<Client> Client::connect(const std::string& path) {
             case EAGAIN:
                 return tl::unexpected(silent(path));
             case EACCES:
-                return fail(fmt::format("no permission to use {}; run as root", path));
+                return fail(fmt::format(
+                    "no permission to use {}; it takes root, or a member of the group that owns it", path));
             default:
                 return fail("control socket " + path, errno);
         }

@@ -49,7 +49,8 @@ std::string_view variable(const char* name) {
 CrashLoop CrashLoop::parse(const std::string& text) {
     CrashLoop out;
     std::istringstream in(text);
-    return in >> out.count_ >> out.started_ms_ ? out : CrashLoop{};
+    // A minus would be taken, and wrap round.
+    return text.find('-') == std::string::npos && in >> out.count_ >> out.started_ms_ ? out : CrashLoop{};
 }
 
 std::string CrashLoop::text() const {

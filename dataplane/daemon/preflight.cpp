@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/daemon/preflight.hpp"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
@@ -86,7 +87,7 @@ Status check_kernel() {
                                      : fail("AF_XDP sockets", errno);
     }
     close(fd);
-    if (access("/dev/net/tun", R_OK | W_OK) != 0) {
+    if (faccessat(AT_FDCWD, "/dev/net/tun", R_OK | W_OK, AT_EACCESS) != 0) {
         return fail("/dev/net/tun can't be used (CONFIG_TUN); 'modprobe tun' may help", errno);
     }
     return {};

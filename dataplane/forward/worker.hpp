@@ -35,7 +35,8 @@ class Worker {
     // Of its thread, once it runs; 0: not yet. Any thread.
     [[nodiscard]] int tid() const { return tid_.load(std::memory_order_relaxed); }
 
-    // Longest sleep of an idle worker: half of the shortest heartbeat timeout that the configuration allows.
+    // Longest sleep of an idle worker: a fifth of the shortest heartbeat timeout that the configuration
+    // allows.
     static constexpr int sleep_ms = 10;
     static constexpr uint32_t default_late_ms = SteeringConfig::least_late_ms;
 

@@ -18,7 +18,8 @@ namespace millrace {
     X(drop_ip_checksum, "drop_ip_checksum", "wrong IPv4 header checksum")                                \
     X(drop_blackhole, "drop_blackhole", "blackhole route")                                               \
     X(drop_tx_full, "drop_tx_full", "transmit ring of the egress port full")                             \
-    X(drop_late, "drop_late", "waited for 200 ms and more while its thread stood still")                 \
+    X(drop_late, "drop_late",                                                                            \
+      "waited while a thread stood still (by the punting one: counted as punted, too)")                  \
     X(drop_punt_full, "drop_punt_full", "punt ring to the kernel full")                                  \
     X(drop_punt_write, "drop_punt_write", "the kernel refused a punted packet (counted as punted, too)") \
     X(drop_punt_rate, "drop_punt_rate",                                                                  \

@@ -42,7 +42,7 @@ TEST(CrashLoop, TextAndBack) {
     crashes.started(7000);
     crashes.crashed(8000);
     EXPECT_EQ(CrashLoop::parse(crashes.text()).text(), crashes.text());
-    for (const char* nonsense : {"", "x", "3", "-1 x"}) {
+    for (const char* nonsense : {"-1 0", "", "x", "3", "-1 x"}) {
         EXPECT_EQ(CrashLoop::parse(nonsense).count(), 0U) << nonsense;
     }
 }
