@@ -219,8 +219,8 @@ Result<std::vector<std::string>> detach(const std::string& port, const std::stri
     const std::string path = *dir + "/" MILLRACE_PIN_LINK;
     const auto pinned = pinned_link(path, port);
     // None: by a detach that was killed.
-    const bool is_here = pinned && (pinned->state == PinnedLink::State::attached ||
-                                    pinned->state == PinnedLink::State::none);
+    const bool is_here =
+        pinned && (pinned->state == PinnedLink::State::attached || pinned->state == PinnedLink::State::none);
     const uint32_t restore = is_here ? read_state(*dir).restore : 0;
     // The kernel drops a link some time after its last pin; detaching is over when it returns.
     if (pinned && pinned->fd) {

@@ -4,10 +4,12 @@
 #include <net/if.h>
 #include <pthread.h>
 #include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <utility>
 
@@ -25,6 +27,7 @@ constexpr unsigned longest_pause = 120;  // rounds: 30 s
 constexpr unsigned rounds_a_minute = 240;
 constexpr unsigned longest_tap_pause = rounds_a_minute;
 constexpr unsigned free_repairs = 6;
+constexpr size_t descriptors_of_a_round = 8;
 constexpr auto upgrade_time = std::chrono::milliseconds(50);
 
 bool is_up(const std::string& netdev) {
@@ -32,6 +35,16 @@ bool is_up(const std::string& netdev) {
     ifreq request{};
     netdev.copy(request.ifr_name, IFNAMSIZ - 1);
     return socket && ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0;
+}
+
+// Without them nothing can be asked, and a port would seem to have no netdev, or another's classifier.
+bool has_descriptors() {
+    std::array<steering::Fd, descriptors_of_a_round> taken;
+    for (steering::Fd& fd : taken) {
+        fd = steering::Fd(eventfd(0, EFD_CLOEXEC));
+    }
+    return std::all_of(taken.begin(), taken.end(),
+                       [](const steering::Fd& fd) { return static_cast<bool>(fd); });
 }
 
 }  // namespace
@@ -93,16 +106,20 @@ void PortKeeper::run() {
     while (!stop_) {
         lock.unlock();
         ++round_;
+        const bool enough = has_descriptors();
         std::vector<PortFinding> found;
-        for (size_t p = 0; p < ports_.size(); ++p) {
+        for (size_t p = 0; p < ports_.size() && enough; ++p) {
             found.push_back(look(p));
             // Asked for a netdev that is not there, the kernel would look for a module of that name.
             if (steering::netdev_index(ports_[p].config.name)) {
                 found.back().queues = netdev_queues(ports_[p].config.name);
             }
         }
+        const bool says_something = enough && has_descriptors();
         lock.lock();
-        findings_ = std::move(found);
+        if (says_something) {
+            findings_ = std::move(found);
+        }
         wake_.wait_for(lock, period, [this] { return stop_; });
     }
 }

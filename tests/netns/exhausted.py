@@ -116,6 +116,7 @@ def reader_gone(cases, lab):
 def descriptors(cases, lab):
     r = lab.router
     with cases.case("no descriptor left: forwarding and routes go on, said once, and it recovers"):
+        r.stop()
         r.start()
         wait_served(lab)
         pid = r.process.pid
@@ -151,6 +152,7 @@ def full_run(cases, lab):
     old = r.socket_path
     try:
         with cases.case("no room under the control socket: one line, the kernel forwards, and the next start does"):
+            r.stop()
             r.socket_path = run_dir / "m.sock"
             r.write_config()
             for n in range(10):
@@ -185,6 +187,7 @@ def full_run(cases, lab):
 def memory(cases, lab):
     r = lab.router
     with cases.case("no more memory: it goes on, or dies and the kernel forwards; never in between"):
+        r.stop()
         r.start()
         wait_served(lab)
         pid = r.process.pid
