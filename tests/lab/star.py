@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A small lab without FRR: hosts a, b, c, d around one edge. a0, b0 and c0 are ports, d0 is not."""
 
+import contextlib
 import errno
 import ipaddress
 import select
@@ -11,6 +12,7 @@ from . import frames as f
 from .base import Lab
 from .netns import veth, wait_until
 from .router import Router
+from .traffic import Blast
 
 SPOKES = {"a": 1, "b": 2, "c": 3, "d": 4}
 PORTS = ("a0", "b0", "c0")
@@ -78,6 +80,20 @@ class StarLab(Spokes, Lab):
         self.router.attach()
         self.router.start()
         return self
+
+    @contextlib.contextmanager
+    def traffic(self, pps, seconds, versions=(4, 6), to="b"):
+        """From host a, in each family at this rate. Gives a list that has their figures once the `with` has ended."""
+        runs, results = [], []
+        try:
+            for version in versions:
+                runs.append(Blast(self.build / "tests" / "netns", self.netns["a"], self.netns[to], host_address(to, version), pps,
+                                  seconds, port=9000 + version).start())
+            yield results
+            results.extend(run.finish() for run in runs)
+        finally:
+            for run in runs:
+                run.stop()
 
     def resolve(self, *spokes):
         """The edge's neighbour entries of these hosts are there, and millrace knows them."""

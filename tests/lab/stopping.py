@@ -26,7 +26,7 @@ def threads(pid):
 def thread(pid, part):
     """The thread whose name has this part."""
     found = [tid for tid, name in threads(pid).items() if part in name]
-    expect(found, f"no thread named {part}: {threads(pid)}")
+    expect(len(found) == 1, f"{len(found)} threads are named {part}: {threads(pid)}")
     return found[0]
 
 

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What stands still for 5 s: the daemon, its worker, its punting thread. The kernel forwards meanwhile, nothing old leaves."""
 
-import contextlib
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,49 +9,18 @@ import time
 from lab.cases import Cases, Skip, Stolen, build_dir, expect
 from lab.netns import wait_until
 from lab.star import StarLab, host_address
-from lab.traffic import Blast
+from lab.stopping import stopped, stopped_thread, thread
 
 PPS = 20000      # of each family
 STILL = 5        # seconds
 MOST_MS = 100    # lost, at the sent rate: the timeout of 50, and what senders and cores are late here
-SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
 FAR = {4: "198.51.100.9", 6: "2001:db8:100::9"}
 PREFIX = {4: "198.51.100.0/24", 6: "2001:db8:100::/48"}
 
-libc = ctypes.CDLL(None, use_errno=True)
-libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
-
-
-def threads(lab, name):
-    tasks = f"/proc/{lab.router.process.pid}/task"
-    found = []
-    for task in os.listdir(tasks):
-        with open(f"{tasks}/{task}/comm", encoding="ascii") as comm:
-            if comm.read().strip().startswith(name):
-                found.append(int(task))
-    return found
-
-
-@contextlib.contextmanager
-def stopped(lab, thread):
-    """The daemon (None), or one thread of it, stands still while the `with` lasts."""
-    if thread is None:
-        lab.router.signal(signal.SIGSTOP)
-        yield
-        lab.router.signal(signal.SIGCONT)
-        return
-    tids = threads(lab, thread)
-    expect(len(tids) == 1, f"{len(tids)} threads are called {thread}")
-    expect(libc.ptrace(SEIZE, tids[0], None, None) == 0, f"ptrace: {os.strerror(ctypes.get_errno())}")
-    libc.ptrace(INTERRUPT, tids[0], None, None)
-    os.waitpid(tids[0], 0x40000000)  # __WALL
-    yield
-    libc.ptrace(DETACH, tids[0], None, None)
-
-
-def blasts(lab, to, pps, seconds):
-    return [Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns[to], host_address(to, version), pps, seconds,
-                  port=9000 + version).start() for version in (4, 6)]
+def standing_still(lab, name):
+    """The daemon (None), or one thread of it, while the `with` lasts."""
+    pid = lab.router.process.pid
+    return stopped(pid) if name is None else stopped_thread(pid, thread(pid, name))
 
 
 def redirected(lab):
@@ -69,28 +35,23 @@ def silent(lab):
     return [row for row in lab.router.kept() if row["cause"] == "heartbeat"]
 
 
-def standing(cases, lab, what, thread, said, to="b", pps=PPS):
+def standing(cases, lab, what, name, said, to="b", pps=PPS):
     stolen = Stolen()
     with cases.case(f"{what} stands still for {STILL} s: {MOST_MS} ms lost at most, and said", stolen):
         late_before = lab.router.counters()["drop_late"]
         logged = len(lab.router.log_path.read_text())
         drops = ring_drops(lab)
-        runs = blasts(lab, to, pps, STILL + 3)
-        try:
+        with lab.traffic(pps, STILL + 3, to=to) as results:
             time.sleep(1)
-            with stopped(lab, thread):
+            with standing_still(lab, name):
                 time.sleep(STILL)
-                if thread is not None:
+                if name is not None:
                     rows = silent(lab)
                     expect(len(rows) == 3, f"show steering says {rows}")
                     expect(all(said in row["text"] and "since" in row["text"] for row in rows), f"it says {rows}")
             wait_until(lambda: not silent(lab), "all ports have a heartbeat again", 2)
             before = redirected(lab)
             wait_until(lambda: redirected(lab) > before + 100, "packets take the fast path again", 2)
-            results = [run.finish() for run in runs]
-        finally:
-            for run in runs:
-                run.stop()
         late = lab.router.counters()["drop_late"] - late_before
         lost = [r["lost"] * 1000 / pps for r in results]
         print(f"    lost IPv4 {lost[0]:.1f} ms, IPv6 {lost[1]:.1f} ms, {late} frames were too late, "
@@ -122,7 +83,7 @@ def old_table(cases, lab):
             return lab.netns[spoke].link("eth0")["stats64"]["rx"]["packets"]
         try:
             time.sleep(1)
-            with stopped(lab, None):
+            with standing_still(lab, None):
                 time.sleep(1)
                 for version in (4, 6):
                     lab.edge.ip(f"-{version}", "route", "replace", PREFIX[version], "via", host_address("c", version))

@@ -9,7 +9,7 @@ import sys
 from lab.cases import Cases, Stolen, build_dir, expect
 from lab.netns import CommandError, wait_until
 from lab.star import StarLab, edge_address, host_address
-from lab.traffic import Blast, ping
+from lab.traffic import ping
 
 PPS = 20_000
 
@@ -17,12 +17,9 @@ PPS = 20_000
 @contextlib.contextmanager
 def traffic(lab, version, seconds):
     """From host a to host b; nothing of it gets lost."""
-    run = Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns["b"], host_address("b", version), PPS, seconds)
-    try:
-        yield run.start()
-        result = run.finish()
-    finally:
-        run.stop()
+    with lab.traffic(PPS, seconds, [version]) as results:
+        yield
+    result = results[0]
     expect(result["lost"] == 0 and result["sent"] > PPS, f"{result['lost']} of {result['sent']} packets lost")
 
 

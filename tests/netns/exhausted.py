@@ -12,7 +12,6 @@ import time
 from lab.cases import Cases, build_dir, expect
 from lab.netns import run, wait_until
 from lab.star import StarLab, host_address
-from lab.traffic import Blast
 
 PPS = 5000
 
@@ -45,14 +44,8 @@ class StuckLog:
 def forwards(lab, during, seconds=3):
     """Traffic of both families while during() runs: it takes the fast path, and nothing is lost."""
     before = lab.router.counters()["forwarded"]
-    runs = [Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns["b"], host_address("b", version), PPS, seconds,
-                  port=9000 + version).start() for version in (4, 6)]
-    try:
+    with lab.traffic(PPS, seconds) as results:
         during()
-        results = [one.finish() for one in runs]
-    finally:
-        for one in runs:
-            one.stop()
     sent, lost = sum(r["sent"] for r in results), sum(r["lost"] for r in results)
     return before, sent, lost
 

@@ -10,19 +10,13 @@ import time
 from lab.cases import Cases, Stolen, build_dir, expect
 from lab.neighbours import all_managed
 from lab.netns import wait_until
-from lab.star import StarLab, host_address
-from lab.traffic import Blast
+from lab.star import StarLab
 
 PPS = 20000  # of each family
 KILLS, SECONDS = 21, 20
 MOST_MS = 10        # lost for each death, at the sent rate
 BACK_SECONDS = 2
 DPDK = pathlib.Path("/run/dpdk")
-
-
-def blasts(lab, seconds):
-    return [Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns["b"], host_address("b", version), PPS, seconds,
-                  port=9000 + version).start() for version in (4, 6)]
 
 
 def redirected(lab):
@@ -33,13 +27,9 @@ def redirected(lab):
 
 def traffic(lab, seconds, during):
     """[result of each family] of steady traffic while during() runs."""
-    runs = blasts(lab, seconds)
-    try:
+    with lab.traffic(PPS, seconds) as results:
         during()
-        return [run.finish() for run in runs]
-    finally:
-        for run in runs:
-            run.stop()
+    return results
 
 
 def ms(result):

@@ -7,8 +7,7 @@ import sys
 
 from lab.cases import Cases, Skip, Stolen, build_dir, expect
 from lab.load import BusyLoops, Load
-from lab.star import StarLab, host_address
-from lab.traffic import Blast
+from lab.star import StarLab
 
 WORKER_CORE = 1  # as Router.write_config() has it
 PPS = 10000      # of each family
@@ -18,19 +17,14 @@ START_SECONDS = 2.0  # as the fast path must be back after a kill
 
 def traffic(lab):
     """Lost and sent of both families at once."""
-    runs = []
     everywhere = os.sched_getaffinity(0)
     # Sender and counter are kept off that core: what they would lose there is not the router's.
     os.sched_setaffinity(0, everywhere - {WORKER_CORE})
     try:
-        for version in (4, 6):
-            runs.append(Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns["b"], host_address("b", version), PPS,
-                              SECONDS, port=9000 + version).start())
-        results = [run.finish() for run in runs]
+        with lab.traffic(PPS, SECONDS) as results:
+            pass  # nothing but that
     finally:
         os.sched_setaffinity(0, everywhere)
-        for run in runs:
-            run.stop()
     return sum(r["lost"] for r in results), sum(r["sent"] for r in results)
 
 

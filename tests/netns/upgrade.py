@@ -13,8 +13,7 @@ import time
 from lab.cases import Cases, Stolen, build_dir, expect
 from lab.netns import wait_until
 from lab.ports import on_fast_path, served, told
-from lab.star import StarLab, host_address
-from lab.traffic import Blast
+from lab.star import StarLab
 
 PPS = 20_000
 # What the dataplane still holds of a flow when the kernel has the next packet of it, or the other way round.
@@ -30,12 +29,9 @@ def stale_heartbeats(lab):
 def traffic(lab, version, seconds, switches):
     """From host a to host b. All of it arrives; in order, but where the kernel and the fast path take turns."""
     stale = stale_heartbeats(lab)
-    run = Blast(lab.build / "tests" / "netns", lab.netns["a"], lab.netns["b"], host_address("b", version), PPS, seconds)
-    try:
-        yield run.start()
-        result = run.finish()
-    finally:
-        run.stop()
+    with lab.traffic(PPS, seconds, [version]) as results:
+        yield
+    result = results[0]
     print(f"     IPv{version}: {result['sent']} sent, {result['lost']} lost, {result['reordered']} reordered, "
           f"{result['duplicated']} twice, largest gap {result['largest_gap_ms']} ms", flush=True)
     expect(result["lost"] == 0 and result["sent"] > PPS, f"{result['lost']} of {result['sent']} packets lost")
