@@ -97,14 +97,10 @@ void Heart::run() {
         spdlog::debug("heartbeats: any core ({})", std::generic_category().message(errno));
     }
     spdlog::debug("heartbeats: scheduling: {}", schedule_this_thread(Scheduling::realtime).text);
-    timespec next{};
-    clock_gettime(CLOCK_MONOTONIC, &next);
     while (!stop_.load()) {
         look();
         // From now on: rounds that were missed are not made up for.
-        const uint64_t at = monotonic_ns() + period_us * 1000;
-        next = {.tv_sec = static_cast<time_t>(at / ns_per_s), .tv_nsec = static_cast<long>(at % ns_per_s)};
-        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, nullptr);
+        std::this_thread::sleep_for(std::chrono::microseconds(period_us));
     }
 }
 
@@ -162,16 +158,14 @@ void Heart::look() {
     }
     const std::vector<Liveness::Pulse>& pulses = liveness_.look(seen_);
     asked_.store(liveness_.ask());
-    const bool begun = begun_.load();
-    for (size_t p = 0; p < pulses.size(); ++p) {
-        if (begun) {
-            body_.steering.beat(PortId{static_cast<uint16_t>(p)}, pulses[p].beat_ns);
-        }
-    }
     moves_.store(liveness_.moves());
-    if (begun) {
-        note(pulses, seen_.now_ns);
+    if (!begun_.load()) {
+        return;
     }
+    for (size_t p = 0; p < pulses.size(); ++p) {
+        body_.steering.beat(PortId{static_cast<uint16_t>(p)}, pulses[p].beat_ns);
+    }
+    note(pulses, seen_.now_ns);
 }
 
 void Heart::note(const std::vector<Liveness::Pulse>& pulses, uint64_t now_ns) {

@@ -110,10 +110,6 @@ void PortKeeper::run() {
         std::vector<PortFinding> found;
         for (size_t p = 0; p < ports_.size() && enough; ++p) {
             found.push_back(look(p));
-            // Asked for a netdev that is not there, the kernel would look for a module of that name.
-            if (steering::netdev_index(ports_[p].config.name)) {
-                found.back().queues = netdev_queues(ports_[p].config.name);
-            }
         }
         const bool says_something = enough && has_descriptors();
         lock.lock();
@@ -126,13 +122,17 @@ void PortKeeper::run() {
 
 PortFinding PortKeeper::look(size_t port) {
     const Kept& kept = ports_[port];
-    const bool same_netdev =
-        steering::netdev_index(kept.config.name).value_or(Ifindex{}) == kept.port->ifindex();
+    const auto ifindex = steering::netdev_index(kept.config.name);
+    const bool same_netdev = ifindex.value_or(Ifindex{}) == kept.port->ifindex();
+    PortFinding found;
     if (kept.port->is_open() && kept.port->alive() && same_netdev) {
-        return look_at_open(port);
+        found = look_at_open(port);
+    } else {
+        found.obstacle = obstacle(port);
+        found.openable = found.obstacle.empty();
     }
-    PortFinding found{.problem = {}, .obstacle = obstacle(port)};
-    found.openable = found.obstacle.empty();
+    // Asked for a netdev that is not there, the kernel would look for a module of that name.
+    found.queues = ifindex ? netdev_queues(kept.config.name) : 0;
     return found;
 }
 
