@@ -30,6 +30,7 @@
 #include "dataplane/daemon/show.hpp"
 #include "dataplane/daemon/steering.hpp"
 #include "dataplane/daemon/telemetry.hpp"
+#include "dataplane/daemon/unbound_work.hpp"
 #include "dataplane/forward/scheduling.hpp"
 #include "dataplane/port/eal.hpp"
 #include "dataplane/port/rings.hpp"
@@ -99,6 +100,10 @@ Ruleset ruleset() {
             .settle = [nft] { return nft->settle(); }};
 }
 
+std::string unbound_record(const Config& config) {
+    return config.control_socket + ".unbound";
+}
+
 Status serve(const Config& config, const Options& options, Self& self) {
     const bool debug_hooks = options.debug_hooks;
     auto loop = EventLoop::create();
@@ -164,6 +169,10 @@ Status serve(const Config& config, const Options& options, Self& self) {
     const auto pool = create_packet_pool(static_cast<uint32_t>(packet_buffers(config)));
     if (!pool) {
         return tl::unexpected(pool.error());
+    }
+    const UnboundWork unbound_work(config.workers.cores, unbound_record(config));
+    if (!unbound_work.problem().empty()) {
+        spdlog::info("the kernel's unbound work may run on workers' cores: {}", unbound_work.problem());
     }
     const Ended ports_ended;
     OpenPorts open = open_ports(config, std::move(*problems), pool->get());
@@ -371,7 +380,7 @@ int main(int argc, char** argv) {
     app.add_option("--config", options.config, "configuration file (TOML)")->capture_default_str();
     app.add_flag("--check", options.check, "check the configuration against this machine, and end");
     app.add_flag("--debug-hooks", options.debug_hooks, "for drills: allow 'millrace debug plant'");
-    app.add_flag("--note-end", options.note_end, "for systemd's ExecStopPost: count a crash, and end");
+    app.add_flag("--note-end", options.note_end, "for systemd's ExecStopPost: count a crash, give back cores, and end");
     app.set_version_flag("--version", MILLRACE_VERSION);
     app.footer(
         "Needs the classifier on each port first: millrace-steer attach PORT...\n"
@@ -391,6 +400,7 @@ int main(int argc, char** argv) {
     }
     start_log(*config);
     if (options.note_end) {
+        UnboundWork::give_back(unbound_record(*config));
         const Status noted = note_end(config->control_socket);
         return noted ? exit_good : fatal(noted.error());
     }

@@ -13,6 +13,7 @@ from .netns import Netns, run
 
 RUN = pathlib.Path("/run")
 PREFIX = "mrlab-"
+UNBOUND = pathlib.Path("/sys/devices/virtual/workqueue/cpumask")
 
 
 class Lab:
@@ -107,7 +108,15 @@ def remove(name):
     for parent in ("/etc/frr", "/var/run/frr"):
         for path in pathlib.Path(parent).glob(f"{name}-*"):
             shutil.rmtree(path, ignore_errors=True)
+    give_back_cores(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def give_back_cores(folder):
+    """What a daemon that was killed could not give back: cores for the kernel's unbound work."""
+    for record in folder.glob("*.unbound"):
+        mask = int(UNBOUND.read_text(encoding="ascii").replace(",", ""), 16)
+        UNBOUND.write_text(f"{mask | int(record.read_text(encoding='ascii').replace(',', ''), 16):x}", encoding="ascii")
 
 
 def labs():

@@ -2,6 +2,7 @@
 """What stands still for 5 s: the daemon, its worker, its punting thread. The kernel forwards meanwhile, nothing old leaves."""
 
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from lab.netns import wait_until
 from lab.star import StarLab, host_address
 from lab.stopping import stopped, stopped_thread, thread
 
+WORKER_CORE = 1  # as Router.write_config() has it
 PPS = 20000      # of each family
 STILL = 5        # seconds
 MOST_MS = 100    # lost, at the sent rate: the timeout of 50, and what senders and cores are late here
@@ -100,8 +102,24 @@ def old_table(cases, lab):
         expect(to_b < 20, f"{to_b} frames came to b")
 
 
+def unbound_cores():
+    """Where the kernel's unbound work may run, as a mask of cores."""
+    return int(pathlib.Path("/sys/devices/virtual/workqueue/cpumask").read_text(encoding="ascii").replace(",", ""), 16)
+
+
+def unbound_work(cases, lab, before):
+    worker = 1 << WORKER_CORE
+    with cases.case("the kernel's unbound work keeps off the worker's core while the daemon runs"):
+        if not before & worker or before == worker:
+            raise Skip(f"it has the cores {before:x}")
+        expect(unbound_cores() == before & ~worker, f"it may run on {unbound_cores():x}")
+        lab.router.stop()
+        expect(unbound_cores() == before, f"it may run on {unbound_cores():x} now, on {before:x} before")
+
+
 def main():
     cases = Cases("netns.alive")
+    before = unbound_cores()
     with StarLab(build_dir()) as lab:
         lab.start().start_router()
         lab.resolve("a", "b", "c")
@@ -110,6 +128,7 @@ def main():
         # d0 is no port: what goes there is punted, for the kernel to carry on.
         standing(cases, lab, "the punting thread", "millrace-punt", "the punting thread stands still", "d", 4000)
         old_table(cases, lab)
+        unbound_work(cases, lab, before)
     return cases.finish()
 
 

@@ -96,6 +96,7 @@ def serve(cases, box):
         # What a systemd that may not raise limits can't give: see two cases below.
         log = "".join(line for line in systemd.log().splitlines(True) if not re.search("scheduling:|: nice -10 for", line))
         expect("warning" not in log and "not permitted" not in log and "denied" not in log, f"the log: {log[-1500:]}")
+        expect("unbound work may run" not in log, f"the kernel's unbound work stays on the worker's core: {log[-1500:]}")
     with cases.case("as its own user, with its capabilities and no others"):
         pid = box.main_pid()
         status = dict(line.split(":\t", 1) for line in open(f"/proc/{pid}/status", encoding="ascii").read().splitlines()
