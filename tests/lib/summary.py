@@ -2,7 +2,8 @@
 """summary.py ROOT RESULTS: counts the cases of all the tests that ran, by label.
 
 GoogleTest programs wrote PROGRAM.xml, the Python tests NAME.json, ctest ctest.xml, all in RESULTS/TREE. A
-program that left no file counts as one case; one that died has one failed case more.
+program that left no file counts as one case; one that died has one failed case more. RESULTS/TREE/again-N has the same of
+what failed and was run again: its last run counts, and what failed before is told.
 """
 
 import collections
@@ -20,6 +21,9 @@ SHOWN = {"netns.conformance": "The conformance table, against a router of the ke
          "netns.soak": "The soak:"}
 
 
+TOLD = {"skip": "skipped", "again": "at first", "fail": "FAILED"}
+
+
 class Label:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
@@ -31,6 +35,7 @@ class Summary:
         self.labels = collections.defaultdict(Label)
         self.lines = []
         self.shown = collections.defaultdict(list)
+        self.again = []  # tests that were run more than once
 
     def case(self, label, name, result, why=""):
         row = self.labels[label]
@@ -41,10 +46,14 @@ class Summary:
             row.skipped += 1
         else:
             row.failed += 1
+        self.tell(result, name, why)
+
+    def tell(self, result, name, why):
+        """A line about what did not pass; result: skip, again (it failed, and was run again) or fail."""
         said = [l.strip() for l in why.splitlines() if l.strip()] or ["no reason given"]
         # GoogleTest's first line of a failure is only its place in the source.
         lines = said[:1] if result == "skip" else said[:6]
-        self.lines.append((result, f"{'skipped' if result == 'skip' else 'FAILED'}  {name}: " + "\n    ".join(lines)))
+        self.lines.append((result, f"{TOLD[result]:<9}{name}: " + "\n    ".join(lines)))
 
 
 def gtest_cases(path):
@@ -75,31 +84,46 @@ def add_tree(summary, build, results):
         command = test.get("command") or [test["name"]]
         label = next((l for l in labels if l in ORDER), labels[0])
         known[test["name"]] = (label, pathlib.Path(command[0]).name)
-    for run in ET.parse(results / "ctest.xml").getroot().iter("testcase"):
-        name = run.get("name")
+    runs = collections.defaultdict(list)
+    for folder in (results, *sorted(results.glob("again-*"))):
+        for run in ET.parse(folder / "ctest.xml").getroot().iter("testcase"):
+            runs[run.get("name")].append((folder, run))
+    for name, tries in runs.items():
         label, program = known[name]
-        summary.labels[label].seconds += float(run.get("time") or 0)
-        passed = run.get("status") == "run"
-        cases = []
-        try:
-            if (results / f"{name}.json").exists():
-                cases = list(python_cases(results / f"{name}.json"))
-            elif (results / f"{program}.xml").exists():
-                cases = list(gtest_cases(results / f"{program}.xml"))
-        except (ET.ParseError, ValueError, KeyError):
-            pass  # it died while writing; counted below
-        for case, result, why in cases:
-            summary.case(label, case, result, why)
-            if name in SHOWN:
-                summary.shown[name].append((case.removeprefix(f"{name}: "), result, why))
-        if not passed and not any(result == "fail" for _, result, _ in cases):
-            # ctest marks as skipped both what said so itself and what could not be started: only the first is.
-            skipped = run.find("skipped")
-            why = skipped.get("message", "") if skipped is not None else "it failed; its output is above"
-            skip = run.get("status") == "disabled" or why.startswith("SKIP_")
-            summary.case(label, name, "skip" if skip else "fail", why)
-        elif passed and not cases:
-            summary.case(label, name, "ok")
+        for folder, run in tries:
+            is_last = run is tries[-1][1]
+            summary.labels[label].seconds += float(run.get("time") or 0)
+            for case, result, why in cases_of(name, program, folder, run):
+                if is_last:
+                    summary.case(label, case, result, why)
+                    if name in SHOWN and case != name:
+                        summary.shown[name].append((case.removeprefix(f"{name}: "), result, why))
+                elif result == "fail":
+                    summary.tell("again", case, why)
+        if len(tries) > 1:
+            summary.again.append(name)
+
+
+def cases_of(name, program, results, run):
+    """What a run of a test says: (case, result, why) of each."""
+    cases = []
+    try:
+        if (results / f"{name}.json").exists():
+            cases = list(python_cases(results / f"{name}.json"))
+        elif (results / f"{program}.xml").exists():
+            cases = list(gtest_cases(results / f"{program}.xml"))
+    except (ET.ParseError, ValueError, KeyError):
+        pass  # it died while writing; counted below
+    passed = run.get("status") == "run"
+    if not passed and not any(result == "fail" for _, result, _ in cases):
+        # ctest marks as skipped both what said so itself and what could not be started: only the first is.
+        skipped = run.find("skipped")
+        why = skipped.get("message", "") if skipped is not None else "it failed; its output is above"
+        skip = run.get("status") == "disabled" or why.startswith("SKIP_")
+        cases.append((name, "skip" if skip else "fail", why))
+    elif passed and not cases:
+        cases.append((name, "ok", ""))
+    return cases
 
 
 def row_number(case):
@@ -127,8 +151,10 @@ def main():
             said = {"ok": "passed", "skip": "skipped", "fail": "FAILED"}[result]
             print(f"  {said:<8}{case}" + (f": {why}" if result == "skip" else ""))
     print()
-    for _, line in sorted(summary.lines, key=lambda x: x[0] == "fail"):
+    for _, line in sorted(summary.lines, key=lambda x: list(TOLD).index(x[0])):
         print(line)
+    if summary.again:
+        print(f"\nRun again alone, since they failed: {', '.join(summary.again)}")
     print(f"\n{'label':<12}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
     total = Label()
     for name in sorted(summary.labels, key=lambda n: ORDER.index(n) if n in ORDER else 99):
