@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // udp-blast ADDRESS[/LENGTH]|@FILE PORT PPS SECONDS SIZE: numbered UDP packets at a steady rate, prints
-// {"sent": N}. With a prefix, or a file of addresses, each packet goes to another address of it, in turn. The
-// first eight bytes of the payload are the number, from 0, in host order, the next eight, where there is
-// room, the time (CLOCK_MONOTONIC, ns) at which it was sent; udp-count reads them.
+// {"sent": N}. What the machine kept it from sending in time follows at that rate, too, not in one burst that
+// no router has room for. With a prefix, or a file of addresses, each packet goes to another address of it,
+// in turn. The first eight bytes of the payload are the number, from 0, in host order, the next eight, where
+// there is room, the time (CLOCK_MONOTONIC, ns) at which it was sent; udp-count reads them.
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -26,6 +27,7 @@ namespace {
 constexpr uint64_t second = 1'000'000'000;
 constexpr uint64_t tick = 200'000;  // ns; at 100,000 packets a second 20 of them leave together
 constexpr size_t batch = 64;
+constexpr uint64_t most_late = second / 200;
 
 uint64_t now() {
     timespec t{};
@@ -153,9 +155,15 @@ int main(int argc, char** argv) {
 
     const auto total = static_cast<uint64_t>(static_cast<double>(pps) * seconds);
     const uint64_t start = now();
+    uint64_t schedule = start;  // packet number n is due n / pps after this
     uint64_t sent = 0;
     while (sent < total) {
-        const uint64_t elapsed = now() - start;
+        const uint64_t time = now();
+        const uint64_t next = schedule + sent / pps * second + sent % pps * second / pps;
+        if (time > next + most_late) {
+            schedule += time - next - most_late;
+        }
+        const uint64_t elapsed = time - schedule;
         const uint64_t due = elapsed / second * pps + elapsed % second * pps / second + 1;
         while (sent < due && sent < total) {
             const size_t n = std::min<uint64_t>({batch, due - sent, total - sent});
