@@ -174,8 +174,9 @@ def queues(cases, bench):
                         ("b0", "egress", "qdisc tbf 8:")):
             for v in (V4, V6):
                 before = packets()
-                bench.by_kernel(target(1, v)[1], punt="punt_qdisc")
-                expect(packets() == before + 1, f"the shaper counted {packets() - before} packets")
+                for _ in range(5):  # the kernel's own talk with neighbours goes through it, too
+                    bench.by_kernel(target(1, v)[1], punt="punt_qdisc")
+                expect(packets() >= before + 5, f"the shaper counted {packets() - before} packets")
         for v in (V4, V6):
             bench.fast(target(1, v)[1])
     with cases.case("a shaper on the ingress port changes nothing for what comes in"):
