@@ -380,7 +380,8 @@ int main(int argc, char** argv) {
     app.add_option("--config", options.config, "configuration file (TOML)")->capture_default_str();
     app.add_flag("--check", options.check, "check the configuration against this machine, and end");
     app.add_flag("--debug-hooks", options.debug_hooks, "for drills: allow 'millrace debug plant'");
-    app.add_flag("--note-end", options.note_end, "for systemd's ExecStopPost: count a crash, give back cores, and end");
+    app.add_flag("--note-end", options.note_end,
+                 "for systemd's ExecStopPost: count a crash, give back cores, and end");
     app.set_version_flag("--version", MILLRACE_VERSION);
     app.footer(
         "Needs the classifier on each port first: millrace-steer attach PORT...\n"
