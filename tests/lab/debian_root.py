@@ -34,7 +34,7 @@ def os_release():
     return {key: value.strip('"') for key, value in pairs}
 
 
-def _sources():
+def machine_sources():
     """The files of apt's sources that name Debian's own suites: of this machine, so with its mirrors."""
     found = [p for p in (pathlib.Path("/etc/apt/sources.list"), *pathlib.Path("/etc/apt/sources.list.d").glob("*"))
              if p.is_file() and "debian-security" in p.read_text(errors="replace")]
@@ -48,7 +48,7 @@ def _base():
     suite = os_release().get("VERSION_CODENAME", "")
     if os_release().get("ID") != "debian" or not suite:
         raise Skip("not a Debian: its package is built for the release that it is built on")
-    sources = _sources()
+    sources = machine_sources()
     key = hashlib.sha256("\n".join([suite, *INCLUDED, *(p.read_text() for p in sources)]).encode()).hexdigest()[:12]
     path = cache() / f"base-{suite}-{key}.tar"
     if path.exists() and time.time() - path.stat().st_mtime < OLDEST:

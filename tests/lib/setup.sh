@@ -22,8 +22,8 @@ packages=(
     nftables iptables # iptables has both, -nft and -legacy
 )
 
-# What tests/package needs as well.
-package_test_packages=(mmdebstrap systemd-container lintian dpkg-dev)
+# What tests/package needs as well, and tests/vm: its guests' own are downloaded and unpacked beside.
+package_test_packages=(mmdebstrap systemd-container lintian dpkg-dev openssh-client kmod cpio xz-utils zstd e2fsprogs)
 
 say() { printf '%s\n' "$@"; }
 die() {
