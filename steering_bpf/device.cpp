@@ -24,9 +24,11 @@
 namespace millrace::steering {
 namespace {
 
-// linux/netdev.h of Linux 6.8; Debian 12's headers don't have it.
+// linux/netdev.h of Linux 6.3 and 6.8; Debian 12's headers don't have it.
 constexpr uint8_t netdev_get = 1;                 // NETDEV_CMD_DEV_GET
 constexpr uint16_t netdev_ifindex = 1;            // NETDEV_A_DEV_IFINDEX
+constexpr uint16_t netdev_xdp_features = 3;       // NETDEV_A_DEV_XDP_FEATURES
+constexpr uint64_t feature_zero_copy = 1U << 3U;  // NETDEV_XDP_ACT_XSK_ZEROCOPY
 constexpr uint16_t netdev_rx_metadata = 5;        // NETDEV_A_DEV_XDP_RX_METADATA_FEATURES
 constexpr uint64_t metadata_vlan_tag = 1U << 2U;  // NETDEV_XDP_RX_METADATA_VLAN_TAG
 
@@ -154,6 +156,25 @@ std::optional<uint16_t> netdev_family() {
     return id;
 }
 
+// An attribute of the netdev family's answer about a device, of 64 bits; 0: it is not there.
+uint64_t netdev_word(Ifindex ifindex, uint16_t attribute) {
+    const auto family = netdev_family();
+    if (!family) {
+        return 0;
+    }
+    GenericRequest request{.generic = {.cmd = netdev_get, .version = 1, .reserved = 0},
+                           .head = {.nla_len = NLA_HDRLEN + sizeof(uint32_t), .nla_type = netdev_ifindex}};
+    const uint32_t number = raw(ifindex);
+    std::memcpy(request.value.data(), &number, sizeof(number));
+    uint64_t word = 0;
+    ask(NETLINK_GENERIC, *family,
+        std::as_bytes(std::span(&request, 1)).first(sizeof(genlmsghdr) + NLA_HDRLEN + sizeof(number)),
+        GENL_HDRLEN, [&](uint16_t type, std::span<const std::byte> value) {
+            word = type == attribute ? read<uint64_t>(value) : word;
+        });
+    return word;
+}
+
 }  // namespace
 
 Result<TagOffload> tag_offload(const std::string& port) {
@@ -221,21 +242,18 @@ bool has_hardware(Ifindex ifindex) {
 }
 
 bool tells_tags(Ifindex ifindex) {
-    const auto family = netdev_family();
-    if (!family) {
-        return false;
-    }
-    GenericRequest request{.generic = {.cmd = netdev_get, .version = 1, .reserved = 0},
-                           .head = {.nla_len = NLA_HDRLEN + sizeof(uint32_t), .nla_type = netdev_ifindex}};
-    const uint32_t number = raw(ifindex);
-    std::memcpy(request.value.data(), &number, sizeof(number));
-    bool tells = false;
-    ask(NETLINK_GENERIC, *family,
-        std::as_bytes(std::span(&request, 1)).first(sizeof(genlmsghdr) + NLA_HDRLEN + sizeof(number)),
-        GENL_HDRLEN, [&](uint16_t type, std::span<const std::byte> value) {
-            tells = tells || (type == netdev_rx_metadata && (read<uint64_t>(value) & metadata_vlan_tag) != 0);
-        });
-    return tells;
+    return (netdev_word(ifindex, netdev_rx_metadata) & metadata_vlan_tag) != 0;
+}
+
+bool has_zero_copy(Ifindex ifindex) {
+    return (netdev_word(ifindex, netdev_xdp_features) & feature_zero_copy) != 0;
+}
+
+std::string driver(const std::string& port) {
+    ethtool_drvinfo info{};
+    info.cmd = ETHTOOL_GDRVINFO;
+    return ethtool(port, &info) == 0 ? std::string(info.driver, strnlen(info.driver, sizeof(info.driver)))
+                                     : std::string();
 }
 
 }  // namespace millrace::steering

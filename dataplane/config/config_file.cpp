@@ -26,12 +26,16 @@ constexpr uint32_t most_buffers = 1 << 20;
 void read_port(Reader& reader, const toml::node& node, Config& config) {
     PortConfig port;
     std::string tags;
+    std::string zero_copy;
     reader.table(node, "[[port]]",
                  {{"name", reader.text("name", port.name)},
                   {"queues", reader.number("queues", port.queues, 1, MILLRACE_MAX_QUEUES)},
                   {"vlan_tags", reader.text("vlan_tags", tags, {"auto", "none"})},
-                  {"zero_copy", reader.flag("zero_copy", port.zero_copy)}});
+                  {"zero_copy", reader.text("zero_copy", zero_copy, {"auto", "always", "never"})}});
     port.vlan_tags = tags == "none" ? VlanTags::none : VlanTags::automatic;
+    port.zero_copy = zero_copy == "always"  ? ZeroCopy::always
+                     : zero_copy == "never" ? ZeroCopy::never
+                                            : ZeroCopy::automatic;
     if (reader.error()) {
         return;
     }

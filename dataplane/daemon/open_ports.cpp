@@ -1,18 +1,36 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/daemon/open_ports.hpp"
 
+#include <net/if.h>
 #include <spdlog/spdlog.h>
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+
 #include "dataplane/daemon/preflight.hpp"
+#include "steering_bpf/device.hpp"
 
 namespace millrace::dataplane {
 
 namespace {
 
+// Forwarded with zero-copy sockets in tests/vm, through all that befalls a NIC there.
+constexpr std::array<std::string_view, 1> good_drivers = {"igb"};
+
+bool asks_zero_copy(const PortConfig& port) {
+    if (port.zero_copy != ZeroCopy::automatic) {
+        return port.zero_copy == ZeroCopy::always;
+    }
+    return std::find(good_drivers.begin(), good_drivers.end(), steering::driver(port.name)) !=
+               good_drivers.end() &&
+           steering::has_zero_copy(Ifindex{if_nametoindex(port.name.c_str())});
+}
+
 Result<AfXdpPort> open_port(const Config& config, PortConfig port, uint16_t queues, rte_mempool* pool) {
     port.queues = queues;
-    auto opened = AfXdpPort::open(port, pool, config.sizes.ring);
+    auto opened = AfXdpPort::open(port, asks_zero_copy(port), pool, config.sizes.ring);
     if (opened) {
         spdlog::info("port {}: {} queue(s), {} sockets", port.name, port.queues,
                      opened->zero_copy() ? "zero-copy" : "copy-mode");

@@ -236,9 +236,10 @@ std::string PortKeeper::attempt(size_t port, Ifindex ifindex, uint16_t first, ui
         return attempts.error;
     }
     Status tried = attach(kept);
+    const bool zero_copy = kept.config.zero_copy == ZeroCopy::always;
     // Zero-copy, a driver may reset the queue each time: what went well once isn't tried again.
-    for (uint16_t q = first; tried && !(attempts.good && kept.config.zero_copy) && q < end; ++q) {
-        tried = xsk_try(ifindex, q, kept.config.zero_copy);
+    for (uint16_t q = first; tried && !(attempts.good && zero_copy) && q < end; ++q) {
+        tried = xsk_try(ifindex, q, zero_copy);
     }
     attempts.good = tried.has_value();
     attempts.failed = tried ? 0 : std::min(attempts.failed + 1, 8U);

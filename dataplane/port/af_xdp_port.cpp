@@ -37,13 +37,14 @@ std::set<int> af_xdp_sockets() {
 
 }  // namespace
 
-Result<AfXdpPort> AfXdpPort::open(const PortConfig& config, rte_mempool* pool, uint16_t ring) {
+Result<AfXdpPort> AfXdpPort::open(const PortConfig& config, bool zero_copy, rte_mempool* pool,
+                                  uint16_t ring) {
     AfXdpPort port;
     port.name_ = config.name;
     port.ifindex_ = Ifindex{if_nametoindex(config.name.c_str())};
-    port.ring_ = ring_size(config.zero_copy, ring);
+    port.ring_ = ring_size(zero_copy, ring);
     for (uint16_t q = 0; q < config.queues; ++q) {
-        if (auto opened = port.open_queue(config, q, pool, port.ring_); !opened) {
+        if (auto opened = port.open_queue(config, zero_copy, q, pool); !opened) {
             return tl::unexpected(opened.error());
         }
     }
@@ -64,14 +65,13 @@ bool AfXdpPort::alive() const {
     return std::all_of(queues_.begin(), queues_.end(), [](const Queue& q) { return xsk_is_bound(q.fd); });
 }
 
-Status AfXdpPort::open_queue(const PortConfig& config, uint16_t queue, rte_mempool* pool, uint16_t ring) {
+Status AfXdpPort::open_queue(const PortConfig& config, bool zero_copy, uint16_t queue, rte_mempool* pool) {
     const std::string where = fmt::format("port {} queue {}", config.name, queue);
     const std::string device = fmt::format("net_af_xdp_{}_{}", config.name, queue);
     // busy_budget: in copy mode every empty poll would cost a system call for nothing; in zero-copy mode,
     // without it, one receive call can block for a second when the fill ring wants a wake-up.
-    const std::string arguments =
-        fmt::format("iface={},start_queue={},queue_count=1,{}", config.name, queue,
-                    config.zero_copy ? "busy_budget=64" : "force_copy=1,busy_budget=0");
+    const std::string arguments = fmt::format("iface={},start_queue={},queue_count=1,{}", config.name, queue,
+                                              zero_copy ? "busy_budget=64" : "force_copy=1,busy_budget=0");
     if (const int error = rte_vdev_init(device.c_str(), arguments.c_str()); error != 0) {
         return fail(where + ": DPDK's net_af_xdp driver refused it (its reason is in the log above)", -error);
     }
@@ -86,10 +86,10 @@ Status AfXdpPort::open_queue(const PortConfig& config, uint16_t queue, rte_mempo
     constexpr auto any_socket = static_cast<unsigned>(SOCKET_ID_ANY);
     int error = rte_eth_dev_configure(opened.device, 1, 1, &conf);
     if (error == 0) {
-        error = rte_eth_tx_queue_setup(opened.device, 0, ring, any_socket, nullptr);
+        error = rte_eth_tx_queue_setup(opened.device, 0, ring_, any_socket, nullptr);
     }
     if (error == 0) {
-        error = rte_eth_rx_queue_setup(opened.device, 0, ring, any_socket, nullptr, pool);
+        error = rte_eth_rx_queue_setup(opened.device, 0, ring_, any_socket, nullptr, pool);
     }
     if (error != 0) {
         return fail(
@@ -108,8 +108,8 @@ Status AfXdpPort::open_queue(const PortConfig& config, uint16_t queue, rte_mempo
         getsockopt(added.front(), SOL_XDP, XDP_OPTIONS, &options, &size);
         zero_copy_ = (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
     }
-    if (config.zero_copy && !zero_copy_) {
-        return fail(where + ": its driver gives no zero-copy AF_XDP socket; remove 'zero_copy = true'");
+    if (config.zero_copy == ZeroCopy::always && !zero_copy_) {
+        return fail(where + ": its driver gives no zero-copy AF_XDP socket; remove 'zero_copy = \"always\"'");
     }
     if (error = rte_eth_dev_start(opened.device); error != 0) {
         return fail(where + ": could not be started", -error);

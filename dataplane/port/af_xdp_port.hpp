@@ -29,8 +29,9 @@ class AfXdpPort {
     };
 
     // After Eal::start, with a classifier on the netdev. Main thread. pool outlives the port. Once it
-    // returns, the sockets are in the classifier's map. ring: descriptors, a power of two; see ring_size().
-    static Result<AfXdpPort> open(const PortConfig& config, rte_mempool* pool, uint16_t ring);
+    // returns, the sockets are in the classifier's map. zero_copy: asked for; demanded, if the configuration
+    // says so. ring: descriptors, a power of two; see ring_size().
+    static Result<AfXdpPort> open(const PortConfig& config, bool zero_copy, rte_mempool* pool, uint16_t ring);
     // A port that is not served: no queues, no netdev. It keeps its place, the PortId.
     static AfXdpPort closed(const std::string& name);
     // Closing, the driver takes whatever XDP program is there off the netdev with the ifindex that it knows;
@@ -61,7 +62,7 @@ class AfXdpPort {
 
   private:
     AfXdpPort() = default;
-    Status open_queue(const PortConfig& config, uint16_t queue, rte_mempool* pool, uint16_t ring);
+    Status open_queue(const PortConfig& config, bool zero_copy, uint16_t queue, rte_mempool* pool);
 
     std::string name_;
     Ifindex ifindex_{};

@@ -30,7 +30,8 @@ inline size_t buffers_needed(const Config& config) {
     size_t needed = 0;
     for (const PortConfig& port : config.ports) {
         // Up to a ring's worth is being sent.
-        const size_t queue = size_t{fill_buffers} + ring_size(port.zero_copy, config.sizes.ring);
+        const size_t queue =
+            size_t{fill_buffers} + ring_size(port.zero_copy == ZeroCopy::always, config.sizes.ring);
         needed += port.queues * queue + size_t{2} * config.sizes.punt_ring;
     }
     return needed;

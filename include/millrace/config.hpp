@@ -19,10 +19,17 @@ enum class VlanTags : uint8_t {
     none,       // no: the operator says that the link carries no tags
 };
 
+// Sockets that the driver fills without a copy.
+enum class ZeroCopy : uint8_t {
+    automatic,  // where the driver has them, and is known to forward with them
+    always,     // the port is not served without
+    never,      // the kernel copies, which every driver can
+};
+
 struct PortConfig {
-    std::string name;        // netdev
-    uint16_t queues = 1;     // receive queues 0 .. queues-1 are served; 1 .. MILLRACE_MAX_QUEUES
-    bool zero_copy = false;  // demand zero-copy sockets; otherwise the kernel copies, which every driver can
+    std::string name;     // netdev
+    uint16_t queues = 1;  // receive queues 0 .. queues-1 are served; 1 .. MILLRACE_MAX_QUEUES
+    ZeroCopy zero_copy = ZeroCopy::automatic;
     VlanTags vlan_tags = VlanTags::automatic;
     bool operator==(const PortConfig&) const = default;
 };

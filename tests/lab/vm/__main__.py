@@ -26,12 +26,12 @@ class Setup:
     name: str
     kernel: str
     nics: tuple
-    zero_copy: bool = False
+    zero_copy: bool = False  # what its sockets are
 
 
 SETUPS = (
-    Setup("zero-copy", "6.18", (Nic("p0", IGB), Nic("p1", IGB), Nic("p2", VIRTIO, DMA)), zero_copy=True),
-    Setup("copy", "6.12", (Nic("p0", IGB), Nic("p1", IGB), Nic("p2", VIRTIO))),
+    Setup("zero-copy", "6.18", (Nic("p0", IGB), Nic("p1", IGB, "always"), Nic("p2", VIRTIO, "always", DMA)), zero_copy=True),
+    Setup("copy", "6.12", (Nic("p0", IGB), Nic("p1", IGB, "never"), Nic("p2", VIRTIO))),
     Setup("oldest", "6.1", (Nic("p0", IGB), Nic("p1", IGB), Nic("p2", VIRTIO))),
     Setup("drivers", "6.12", (Nic("p0", "e1000e"), Nic("p1", "vmxnet3"), Nic("p2", VIRTIO))),
 )

@@ -32,18 +32,22 @@ def install(cases, lab, deb):
         state = guest.run("systemctl is-active millraced.service; sysctl -n net.ipv4.ip_forward", check=False).stdout.split()
         expect(state == ["inactive", "0"] and not attached(lab), f"{state}, {attached(lab)} classifiers")
     with cases.case("configured and enabled: all ports are served"):
-        ports = "".join(f'[[port]]\nname = "{nic.name}"\nqueues = 1\nzero_copy = {str(lab.zero_copy).lower()}\n\n'
+        ports = "".join(f'[[port]]\nname = "{nic.name}"\nqueues = 1\nzero_copy = "{nic.zero_copy}"\n\n'
                         for nic in lab.nics)
         guest.put(f"{ports}[workers]\ncores = [1]\n", CONFIG)
         guest.run("cp /usr/share/doc/millrace/examples/60-millrace.conf /etc/sysctl.d/ && sysctl -q --system")
-        guest.run(f"systemctl enable --now {' '.join(units(lab)[1:])} && systemctl enable --now millraced", timeout=300)
-        lab.served(120)
+        try:
+            guest.run(f"systemctl enable --now {' '.join(units(lab)[1:])} && systemctl enable --now millraced", timeout=300)
+            lab.served(120)
+        except (CommandError, TimeoutError) as error:
+            said = guest.run("journalctl -b --no-pager -o cat -u millraced -u 'millrace-steer@*' | tail -20; dmesg | tail -5").stdout
+            raise AssertionError(f"{error}\n{said}") from error
 
 
 def modes(cases, lab):
     wanted = "zero-copy" if lab.zero_copy else "copy"
     for nic in lab.nics:
-        with cases.case(f"{nic.name} ({nic.model}): its sockets are {wanted}"):
+        with cases.case(f"{nic.name} ({nic.model}), zero_copy = \"{nic.zero_copy}\": its sockets are {wanted}"):
             row = lab.ports()[nic.name]
             expect(row["xsk_mode"] == wanted, f"show ports says {row}")
 

@@ -23,9 +23,10 @@ PORT = 2222
 
 @dataclasses.dataclass(frozen=True)
 class Nic:
-    """name: in the guest. model: QEMU's. options: of the device."""
+    """name: in the guest. model: QEMU's. zero_copy: as millrace.toml has it. options: of the device."""
     name: str
     model: str
+    zero_copy: str = "auto"
     options: str = ""
 
     def mac(self, number):

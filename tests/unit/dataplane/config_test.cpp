@@ -19,7 +19,7 @@ TEST(Config, SmallestFileHasDefaults) {
     ASSERT_EQ(c->ports.size(), 1U);
     EXPECT_EQ(c->ports[0].name, "eth0");
     EXPECT_EQ(c->ports[0].queues, 1);
-    EXPECT_FALSE(c->ports[0].zero_copy);
+    EXPECT_EQ(c->ports[0].zero_copy, ZeroCopy::automatic);
     EXPECT_EQ(c->ports[0].vlan_tags, VlanTags::automatic);
     EXPECT_EQ(c->workers.cores, std::vector<uint16_t>{0});
     EXPECT_EQ(c->workers.idle, IdlePolicy::sleep);
@@ -34,7 +34,7 @@ TEST(Config, EveryKey) {
 [[port]]
 name = "eth0"
 queues = 2
-zero_copy = true
+zero_copy = "always"
 vlan_tags = "none"
 [[port]]
 name = "eth1"
@@ -75,7 +75,7 @@ socket = "/run/x.sock"
 level = "debug"
 )");
     ASSERT_TRUE(c) << c.error().text();
-    EXPECT_TRUE(c->ports[0].zero_copy);
+    EXPECT_EQ(c->ports[0].zero_copy, ZeroCopy::always);
     EXPECT_EQ(c->ports[0].vlan_tags, VlanTags::none);
     EXPECT_EQ(c->ports[1].queues, 2);
     EXPECT_EQ(c->workers.cores, (std::vector<uint16_t>{2, 3}));
@@ -192,7 +192,7 @@ TEST(ConfigChanges, AreNamedAsInTheFile) {
     };
     using testing::ElementsAre;
     EXPECT_THAT(changed(two, two + "# a remark\n[punt]\nrate = 20000\n"), ElementsAre());
-    EXPECT_THAT(changed(two, "[[port]]\nname = 'a'\nzero_copy = true\n[[port]]\nname = 'c'\n"),
+    EXPECT_THAT(changed(two, "[[port]]\nname = 'a'\nzero_copy = 'never'\n[[port]]\nname = 'c'\n"),
                 ElementsAre("port a", "port b (gone)", "port c (new)"));
     EXPECT_THAT(changed(two, "[[port]]\nname = 'b'\n[[port]]\nname = 'a'\n"),
                 ElementsAre("order of the ports"));

@@ -55,7 +55,7 @@ TEST(Buffers, TheDefaultIsEnough) {
 TEST(Buffers, EachQueueNeedsItsRingsAndEachPortItsPunts) {
     Config config = ports_of(3, 2, 1);
     EXPECT_EQ(dataplane::buffers_needed(config), 6 * (2048U + 2048) + 3 * 2 * 512);
-    config.ports[0].zero_copy = true;
+    config.ports[0].zero_copy = ZeroCopy::always;
     EXPECT_EQ(dataplane::buffers_needed(config), 4 * (2048U + 2048) + 2 * (2048U + 1024) + 3 * 2 * 512);
     config.sizes.ring = 4096;
     config.sizes.punt_ring = 32;
