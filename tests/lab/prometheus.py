@@ -14,6 +14,7 @@ from .netns import CommandError, wait_until
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
 RULES = SOURCES / "systemd" / "prometheus" / "millrace.rules.yml"
+BOARD = SOURCES / "systemd" / "prometheus" / "millrace.grafana.json"
 RULES_TEST = SOURCES / "tests" / "data" / "millrace.rules.test.yml"
 LISTEN = "127.0.0.1:10179"  # the daemon's default
 
@@ -126,6 +127,13 @@ class Prometheus:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def board_queries():
+    """[(panel, query)] of the Grafana board, as it asks them for all instances."""
+    board = json.loads(BOARD.read_text(encoding="utf-8"))
+    return [(panel["title"], target["expr"].replace("$instance", ".*").replace("$__rate_interval", "10s"))
+            for panel in board["panels"] for target in panel["targets"]]
 
 
 def check_rules(folder):

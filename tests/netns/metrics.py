@@ -9,7 +9,7 @@ import time
 
 from lab.cases import Cases, Stolen, build_dir, expect
 from lab.netns import CommandError, wait_until
-from lab.prometheus import LISTEN, Prometheus, Samples, check_rules, promtool, scrape
+from lab.prometheus import LISTEN, Prometheus, Samples, board_queries, check_rules, promtool, scrape
 from lab.star import StarLab, host_address
 from lab.traffic import ping
 
@@ -140,6 +140,11 @@ def servers(cases, lab):
             return seen == {(r["port"], r["reason"]): r["packets"] for r in lab.router.show("counters")}
         wait_until(the_same, "Prometheus has what `show counters` says", 10, 0.5)
         expect(not prometheus.firing(), f"alerts: {prometheus.firing()}")
+    with cases.case("each query of the Grafana board has an answer"):
+        with lab.traffic(PPS, 4):
+            time.sleep(3)
+            empty = [query for _, query in board_queries() if not prometheus.query(query)]
+        expect(not empty, f"nothing comes of: {empty}")
     return prometheus
 
 
