@@ -9,6 +9,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "millrace/abi.h"
@@ -84,6 +85,12 @@ enum class Follows : uint8_t {
     egress,   // what leaves over its device
     ignored,  // the operator says that it may be passed by
 };
+inline constexpr size_t follows_count = 5;
+constexpr std::string_view name(Follows follows) {
+    constexpr std::string_view names[follows_count] = {"nothing", "kept", "ingress kept", "egress kept",
+                                                       "ignored"};
+    return names[static_cast<unsigned>(follows)];
+}
 [[nodiscard]] Follows follows(const Hook& hook, const FirewallConfig& config);
 
 // For the classifier of a port.

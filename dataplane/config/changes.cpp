@@ -39,6 +39,7 @@ std::vector<std::string> changes(const Config& before, const Config& after) {
     note(before.sync != after.sync, "[sync]");
     note(before.steering != after.steering, "[steering]");
     note(before.audit != after.audit, "[audit]");
+    note(before.metrics != after.metrics, "[metrics]");
     note(before.control_socket != after.control_socket, "[control]");
     note(before.log_level != after.log_level, "[log]");
     note(changed.empty() && before != after, "the rest");

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
@@ -133,6 +134,30 @@ void read_firewall(Reader& reader, const toml::node& node, FirewallConfig& firew
     }
 }
 
+// "192.0.2.1:10179"
+bool is_address_and_port(std::string_view text) {
+    const size_t colon = text.rfind(':');
+    if (colon == std::string_view::npos) {
+        return false;
+    }
+    const auto address = IpAddress::parse(text.substr(0, colon));
+    const std::string_view digits = text.substr(colon + 1);
+    uint16_t port = 0;
+    const auto [end, error] = std::from_chars(digits.begin(), digits.end(), port);
+    return address && address->family == Family::ipv4 && error == std::errc{} && end == digits.end() &&
+           port != 0;
+}
+
+void read_listen(Reader& reader, const toml::node& node, std::string& out) {
+    const auto value = node.value_exact<std::string>();
+    if (!value || (!value->empty() && !is_address_and_port(*value))) {
+        reader.mistake(
+            node, "metrics.listen must be an IPv4 \"ADDRESS:PORT\", as \"127.0.0.1:10179\"; \"\" = none");
+        return;
+    }
+    out = *value;
+}
+
 void read_root(Reader& reader, const toml::table& root, Config& c) {
     std::string idle;
     std::string scheduling;
@@ -204,6 +229,12 @@ void read_root(Reader& reader, const toml::table& root, Config& c) {
           [&](const toml::node& node) {
               reader.table(node, "[audit]",
                            {{"cpu_percent", reader.real("audit.cpu_percent", c.audit.cpu_percent, 0, 100)}});
+          }},
+         {"metrics",
+          [&](const toml::node& node) {
+              reader.table(
+                  node, "[metrics]",
+                  {{"listen", [&](const toml::node& n) { read_listen(reader, n, c.metrics.listen); }}});
           }},
          {"control",
           [&](const toml::node& node) {

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/daemon/heart.hpp"
 
-#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <ctime>
 #include <system_error>
@@ -104,28 +100,6 @@ void Heart::run() {
     }
 }
 
-// The second word of schedstat: ns that the thread was runnable, and did not run.
-uint64_t Heart::waited_ns(size_t worker) {
-    steering::Fd& fd = schedstats_[worker];
-    if (!fd) {
-        const int tid = body_.workers.tid(worker);
-        if (tid == 0) {
-            return 0;
-        }
-        fd = steering::Fd(
-            open(fmt::format("/proc/self/task/{}/schedstat", tid).c_str(), O_RDONLY | O_CLOEXEC));
-    }
-    std::array<char, 128> text{};
-    const ssize_t n = fd ? pread(fd.get(), text.data(), text.size(), 0) : -1;
-    if (n <= 0) {
-        return 0;
-    }
-    const char* const end = text.data() + n;
-    uint64_t waited = 0;
-    std::from_chars(std::find(static_cast<const char*>(text.data()), end, ' ') + 1, end, waited);
-    return waited;
-}
-
 void Heart::look() {
     // The time first: what stands still after this is older.
     seen_.now_ns = monotonic_ns();
@@ -133,7 +107,7 @@ void Heart::look() {
     for (size_t w = 0; w < seen_.workers.size(); ++w) {
         seen_.workers[w].loops = body_.workers.counters(w).loops.read();
         if (counters) {
-            seen_.workers[w].waited_ns = waited_ns(w);
+            seen_.workers[w].waited_ns = schedstats_[w].read(body_.workers.tid(w)).waited_ns;
         }
     }
     seen_.punter_rounds = body_.punter.rounds();
@@ -257,6 +231,11 @@ void Heart::tell() {
         }
     }
     body_.steering.set_silent(std::move(missing));
+}
+
+std::vector<Liveness::Pulse> Heart::pulses() const {
+    const std::lock_guard lock(mutex_);
+    return noted_;
 }
 
 }  // namespace millrace::dataplane

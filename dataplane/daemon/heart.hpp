@@ -18,6 +18,7 @@
 
 #include "dataplane/daemon/liveness.hpp"
 #include "dataplane/daemon/steering.hpp"
+#include "dataplane/forward/schedstat.hpp"
 #include "dataplane/forward/worker_set.hpp"
 #include "dataplane/port/af_xdp_port.hpp"
 #include "dataplane/punt/punter.hpp"
@@ -47,6 +48,8 @@ class Heart {
     void turn(const sync::FibSync& sync);
     // Logs what was missing of which port since the last call, and has steering show what still is.
     void tell();
+    // By PortId, of some milliseconds ago; all default before begin().
+    [[nodiscard]] std::vector<Liveness::Pulse> pulses() const;
     // See Liveness::moves().
     [[nodiscard]] bool moves() const { return moves_.load(); }
 
@@ -70,7 +73,6 @@ class Heart {
     Heart(const Body& body, const Config& config);
     void run();
     void look();
-    [[nodiscard]] uint64_t waited_ns(size_t worker);
     void note(const std::vector<Liveness::Pulse>& pulses, uint64_t now_ns);
     void log(const Event& event);
     void say(size_t port, const std::string& missing, uint64_t since_ns, uint64_t now_ns);
@@ -81,7 +83,7 @@ class Heart {
     Liveness liveness_;
     // The heart's own.
     Liveness::Seen seen_;
-    std::vector<steering::Fd> schedstats_;  // by worker
+    std::vector<Schedstat> schedstats_;  // by worker
     uint64_t looks_ = 0;
 
     std::atomic<bool> begun_{false};
@@ -96,7 +98,7 @@ class Heart {
     std::vector<Told> told_;  // by PortId
 
     // The heart never waits for it: the control thread may hold it without having a core.
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::vector<Event> events_;           // guarded by mutex_
     std::vector<Liveness::Pulse> noted_;  // by PortId; the same
     std::atomic<bool> stop_{false};

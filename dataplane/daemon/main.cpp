@@ -20,6 +20,7 @@
 #include "dataplane/daemon/drain.hpp"
 #include "dataplane/daemon/heart.hpp"
 #include "dataplane/daemon/log.hpp"
+#include "dataplane/daemon/metrics.hpp"
 #include "dataplane/daemon/open_ports.hpp"
 #include "dataplane/daemon/port_keeper.hpp"
 #include "dataplane/daemon/port_states.hpp"
@@ -235,6 +236,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
 
     const Running running{open.ports, **tables, **workers, **punter, steering, states};
     const Telemetry telemetry(running);
+    const Metrics metrics(**loop, {running, **sync, *heart, **pool, config});
     (*server)->add_show("ports", show_ports(running));
     (*server)->add_show("counters", show_counters(running));
     (*server)->add_show("steering", show_steering(running, [&] { return (*sync)->mirror().kept_routes(); }));

@@ -24,19 +24,7 @@ Row port_row(const Running& running, PortId id) {
     const AfXdpPort& port = running.ports[raw(id)];
     const Interface* interface = running.tables.interface_of(id);
     const XskStatistics xsk = port.statistics();
-    uint64_t rx_packets = 0;
-    uint64_t rx_bytes = 0;
-    uint64_t tx_packets = 0;
-    uint64_t tx_bytes = 0;
-    uint64_t tx_dropped = 0;
-    for (size_t w = 0; w < running.workers.size(); ++w) {
-        const PortCounters& counters = running.workers.counters(w).port[raw(id)];
-        rx_packets += counters.rx_packets.read();
-        rx_bytes += counters.rx_bytes.read();
-        tx_packets += counters.tx_packets.read();
-        tx_bytes += counters.tx_bytes.read();
-        tx_dropped += counters.tx_dropped.read();
-    }
+    const PortTotals totals = port_totals(running, id);
     Row row = port_state(running, id);
     row["ifindex"] = interface == nullptr ? Row(nullptr) : Row(raw(interface->ifindex));
     row["mac"] = interface == nullptr ? Row(nullptr) : Row(interface->mac.text());
@@ -48,11 +36,11 @@ Row port_row(const Running& running, PortId id) {
     row["xsk_mode"] = port.is_open() ? Row(port.zero_copy() ? "zero-copy" : "copy") : Row(nullptr);
     row["rx_ring"] = port.is_open() ? Row(port.ring()) : Row(nullptr);
     row["fill_buffers"] = port.is_open() ? Row(fill_buffers) : Row(nullptr);
-    row["rx_packets"] = rx_packets;
-    row["rx_bytes"] = rx_bytes;
-    row["tx_packets"] = tx_packets;
-    row["tx_bytes"] = tx_bytes;
-    row["tx_dropped"] = tx_dropped;
+    row["rx_packets"] = totals.rx_packets;
+    row["rx_bytes"] = totals.rx_bytes;
+    row["tx_packets"] = totals.tx_packets;
+    row["tx_bytes"] = totals.tx_bytes;
+    row["tx_dropped"] = totals.tx_dropped;
     row["punted_packets"] = running.punter.written(id);
     row["xsk_rx_dropped"] = xsk.rx_dropped;
     row["xsk_rx_ring_full"] = xsk.rx_ring_full;
@@ -116,24 +104,7 @@ Row hook_row(const Running& running, const steering::Hook& hook) {
     }
     const bool nft = hook.kind == Hook::Kind::nft;
     const bool inet = hook.where == Hook::Where::ipv4 || hook.where == Hook::Where::ipv6;
-    const char* follows = "";
-    switch (steering::follows(hook, running.steering.firewall_config())) {
-        case Follows::nothing:
-            follows = "nothing";
-            break;
-        case Follows::family:
-            follows = "kept";
-            break;
-        case Follows::ingress:
-            follows = "ingress kept";
-            break;
-        case Follows::egress:
-            follows = "egress kept";
-            break;
-        case Follows::ignored:
-            follows = "ignored";
-            break;
-    }
+    const Follows follows = steering::follows(hook, running.steering.firewall_config());
     return {{"kind", "hook"},
             {"port", port},
             {"family", inet ? Row(family_name(hook.where == Hook::Where::ipv4 ? Family::ipv4 : Family::ipv6))
@@ -144,7 +115,7 @@ Row hook_row(const Running& running, const steering::Hook& hook) {
             {"table", nft ? Row(steering::table_of(hook)) : Row(nullptr)},
             {"chain", nft ? Row(hook.chain) : Row(nullptr)},
             {"rules", nft ? Row(hook.rules) : Row(nullptr)},
-            {"follows", follows},
+            {"follows", name(follows)},
             {"text", steering::whose(hook)}};
 }
 
@@ -159,6 +130,19 @@ Row port_state(const Running& running, PortId id) {
     return {{"port", running.ports[raw(id)].name()},
             {"state", problem.empty() ? "served" : "kernel"},
             {"reason", problem.empty() ? Row(nullptr) : Row(problem)}};
+}
+
+PortTotals port_totals(const Running& running, PortId id) {
+    PortTotals totals;
+    for (size_t w = 0; w < running.workers.size(); ++w) {
+        const PortCounters& counters = running.workers.counters(w).port[raw(id)];
+        totals.rx_packets += counters.rx_packets.read();
+        totals.rx_bytes += counters.rx_bytes.read();
+        totals.tx_packets += counters.tx_packets.read();
+        totals.tx_bytes += counters.tx_bytes.read();
+        totals.tx_dropped += counters.tx_dropped.read();
+    }
+    return totals;
 }
 
 uint64_t packets(const Running& running, PortId port, Reason reason) {

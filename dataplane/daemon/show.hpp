@@ -47,6 +47,16 @@ RowOpener show_counters(Running running);
 //   {"kind":"verdict","port","reason","packets","bytes","text"}
 RowOpener show_steering(Running running, std::function<std::vector<KeptRoutes>()> kept_routes);
 
+// What all workers took in from a port, and sent over it; see PortCounters. Any thread.
+struct PortTotals {
+    uint64_t rx_packets = 0;
+    uint64_t rx_bytes = 0;
+    uint64_t tx_packets = 0;
+    uint64_t tx_bytes = 0;
+    uint64_t tx_dropped = 0;
+};
+PortTotals port_totals(const Running& running, PortId id);
+
 // Packets of an ingress port under a reason, of workers and punter together. Any thread.
 uint64_t packets(const Running& running, PortId port, Reason reason);
 

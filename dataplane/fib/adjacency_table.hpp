@@ -36,6 +36,9 @@ class AdjacencyTable {
     // False: too many entries wait for the end of their grace period; until it is set again, it has no room.
     bool set(AdjacencyId id, const Adjacency& value);
     void destroy(AdjacencyId id);
+    // Ids that are taken, some of them for good, of how many.
+    [[nodiscard]] size_t in_use() const { return next_id_ - free_ids_.size(); }
+    [[nodiscard]] size_t limit() const { return current_.size(); }
     // Is at least a sixteenth of it free?
     [[nodiscard]] bool roomy() const {
         return (current_.size() - next_id_ + free_ids_.size()) * 16 >= current_.size();

@@ -53,6 +53,9 @@ class GroupTable {
     // False: there is no room for another table of buckets, and the group punts.
     bool set(GroupId id, const GroupState& state, Ways ways);
     void destroy(GroupId id);
+    // Ids that are taken, some of them for good, of how many.
+    [[nodiscard]] size_t in_use() const { return next_id_ - free_ids_.size(); }
+    [[nodiscard]] size_t limit() const { return groups_.size(); }
     // Is at least a sixteenth of it free?
     [[nodiscard]] bool roomy() const {
         return (groups_.size() - next_id_ + free_ids_.size()) * 16 >= groups_.size() &&

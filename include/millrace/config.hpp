@@ -115,6 +115,13 @@ struct AuditConfig {
     bool operator==(const AuditConfig&) const = default;
 };
 
+struct MetricsConfig {
+    // "ADDRESS:PORT", IPv4 (Debian's civetweb has nothing else): where Prometheus finds /metrics. Empty:
+    // nowhere.
+    std::string listen = "127.0.0.1:10179";
+    bool operator==(const MetricsConfig&) const = default;
+};
+
 struct Config {
     std::vector<PortConfig> ports;
     WorkerConfig workers;
@@ -125,6 +132,7 @@ struct Config {
     SyncConfig sync;
     SteeringConfig steering;
     AuditConfig audit;
+    MetricsConfig metrics;
     std::string control_socket = "/run/millrace/millrace.sock";
     std::string log_level = "info";  // trace, debug, info, warn, error
     bool operator==(const Config&) const = default;

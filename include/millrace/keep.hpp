@@ -41,6 +41,10 @@ enum class KeepCause : uint8_t {
 #undef MILLRACE_X
 };
 
+#define MILLRACE_X(constant, name) +1
+inline constexpr unsigned keep_cause_count = 0 MILLRACE_KEEP_CAUSES(MILLRACE_X);
+#undef MILLRACE_X
+
 constexpr std::string_view name(KeepCause c) {
     constexpr std::string_view names[] = {
 #define MILLRACE_X(constant, name) name,

@@ -16,10 +16,12 @@ packages=(
     # libraries
     libbpf-dev libxdp-dev libdpdk-dev libnl-3-dev libnl-route-3-dev libsystemd-dev
     libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libexpected-dev libabsl-dev
+    prometheus-cpp-dev
     libgtest-dev libgmock-dev
     # what the lab runs; dpdk-dev is there for dpdk-testpmd
     dpdk-dev frr bird2 iperf3 tcpdump ethtool traceroute iputils-ping iproute2 python3 procps util-linux mount
     nftables iptables # iptables has both, -nft and -legacy
+    prometheus # with promtool; the lab starts its own
 )
 
 # What tests/package needs as well, and tests/vm: its guests' own are downloaded and unpacked beside.
@@ -53,6 +55,19 @@ missing_packages() {
     done
 }
 
+# Packages bring services along. None is started while they are installed, and Prometheus not at the next boot either: the lab
+# starts its own.
+policy=/usr/sbin/policy-rc.d
+start_no_services() {
+    [[ -e $policy ]] || printf '#!/bin/sh\n# tests/lib/setup.sh\nexit 101\n' | install -m 755 /dev/stdin "$policy"
+}
+may_start_services() {
+    if grep -qs tests/lib/setup.sh "$policy"; then rm -f "$policy"; fi
+    if [[ " $* " == *" prometheus "* && -d /run/systemd/system ]]; then
+        systemctl --quiet disable prometheus.service || true
+    fi
+}
+
 # Installs what is missing; asks nothing. With everything there it needs neither network nor apt.
 install_packages() {
     local missing
@@ -65,8 +80,12 @@ install_packages() {
     say "packages: installing ${#missing[@]} of ${#packages[@]}: ${missing[*]}" | fold -s -w 96
     export DEBIAN_FRONTEND=noninteractive
     logged apt-update apt-get -o DPkg::Lock::Timeout=300 update
+    start_no_services
+    trap may_start_services EXIT
     logged apt-install apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
         -o Dpkg::Options::=--force-confold install -y --no-install-recommends "${missing[@]}"
+    trap - EXIT
+    may_start_services "${missing[@]}"
     mapfile -t missing < <(missing_packages)
     ((${#missing[@]} == 0)) || die "still not installed: ${missing[*]}"
 }

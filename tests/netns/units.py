@@ -11,6 +11,7 @@ import time
 
 from lab.cases import Cases, Skip, build_dir, expect
 from lab.netns import CommandError, run, wait_until
+from lab.prometheus import scrape
 from lab.router import VETH_TELLS_TAGS
 from lab.star import StarLab, edge_address, host_address
 from lab.systemd import SBIN, Systemd, exposure, write_unit
@@ -97,6 +98,8 @@ def serve(cases, box):
         log = "".join(line for line in systemd.log().splitlines(True) if not re.search("scheduling:|: nice -10 for", line))
         expect("warning" not in log and "not permitted" not in log and "denied" not in log, f"the log: {log[-1500:]}")
         expect("unbound work may run" not in log, f"the kernel's unbound work stays on the worker's core: {log[-1500:]}")
+    with cases.case("metrics are there, at the port that the unit allows"):
+        expect("millrace_build_info{" in scrape(box.lab.edge), "no metrics")
     with cases.case("as its own user, with its capabilities and no others"):
         pid = box.main_pid()
         status = dict(line.split(":\t", 1) for line in open(f"/proc/{pid}/status", encoding="ascii").read().splitlines()

@@ -76,6 +76,8 @@ def contents(cases, deb):
                      "/usr/lib/systemd/system/millrace-steer@.service", "/usr/lib/tmpfiles.d/millrace.conf",
                      "/usr/share/doc/millrace/examples/millrace.toml",
                      "/usr/share/doc/millrace/examples/60-millrace.conf",
+                     "/usr/share/doc/millrace/examples/millrace.rules.yml",
+                     "/usr/share/doc/millrace/examples/millrace.grafana.json",
                      "/usr/share/bash-completion/completions/millrace"):
             expect(f" .{path}\n" in listed, f"{path} is not in it")
         expect("sysctl.d" not in listed, "it sets sysctls")

@@ -25,6 +25,7 @@ TEST(Config, SmallestFileHasDefaults) {
     EXPECT_EQ(c->workers.idle, IdlePolicy::sleep);
     EXPECT_EQ(c->control_socket, Config{}.control_socket);
     EXPECT_EQ(c->audit.cpu_percent, 1.0);
+    EXPECT_EQ(c->metrics.listen, "127.0.0.1:10179");
     EXPECT_EQ(c->firewall.mode, FirewallMode::respect);
     EXPECT_TRUE(c->firewall.ports.empty() && c->firewall.families.empty() && c->firewall.ignore.empty());
 }
@@ -69,6 +70,8 @@ pin_root = "/sys/fs/bpf/x"
 heartbeat_timeout_ms = 300
 [audit]
 cpu_percent = 2.5
+[metrics]
+listen = "192.0.2.1:9999"
 [control]
 socket = "/run/x.sock"
 [log]
@@ -100,8 +103,15 @@ level = "debug"
     EXPECT_EQ(c->steering.pin_root, "/sys/fs/bpf/x");
     EXPECT_EQ(c->steering.heartbeat_timeout_ms, 300U);
     EXPECT_EQ(c->audit.cpu_percent, 2.5);
+    EXPECT_EQ(c->metrics.listen, "192.0.2.1:9999");
     EXPECT_EQ(c->control_socket, "/run/x.sock");
     EXPECT_EQ(c->log_level, "debug");
+}
+
+TEST(Config, NoMetrics) {
+    const auto c = parse(std::string(port) + "[metrics]\nlisten = \"\"\n");
+    ASSERT_TRUE(c) << c.error().text();
+    EXPECT_EQ(c->metrics.listen, "");
 }
 
 struct Mistake {
@@ -175,6 +185,19 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"LongSocketPath",
                 std::string(port) + "[control]\nsocket = \"/" + std::string(120, 'x') + "\"\n",
                 "control.socket: a path of at most 107"},
+        Mistake{"MetricsWithoutPort", std::string(port) + "[metrics]\nlisten = \"127.0.0.1\"\n",
+                "\"ADDRESS:PORT\", as \"127.0.0.1:10179\""},
+        Mistake{"MetricsPortTooHigh", std::string(port) + "[metrics]\nlisten = \"127.0.0.1:65536\"\n",
+                "metrics.listen"},
+        Mistake{"MetricsPortZero", std::string(port) + "[metrics]\nlisten = \"127.0.0.1:0\"\n",
+                "metrics.listen"},
+        Mistake{"MetricsName", std::string(port) + "[metrics]\nlisten = \"localhost:10179\"\n",
+                "metrics.listen"},
+        Mistake{"MetricsIpv6", std::string(port) + "[metrics]\nlisten = \"[::1]:10179\"\n",
+                "an IPv4 \"ADDRESS:PORT\""},
+        Mistake{"MetricsTwo", std::string(port) + "[metrics]\nlisten = \"127.0.0.1:1,127.0.0.1:2\"\n",
+                "metrics.listen"},
+        Mistake{"MetricsNumber", std::string(port) + "[metrics]\nlisten = 10179\n", "metrics.listen"},
         Mistake{"LogLevel", std::string(port) + "[log]\nlevel = \"loud\"\n", "log.level"}),
     [](const auto& test) { return test.param.name; });
 
@@ -199,8 +222,8 @@ TEST(ConfigChanges, AreNamedAsInTheFile) {
     for (const char* section :
          {"[workers]\ncores = [1]", "[sizes]\ngroups = 99", "[punt]\nrate = 999", "[keep]\nprotocols = [50]",
           "[firewall]\nignore = ['inet a']", "[sync]\nreceive_buffer = 9999",
-          "[steering]\nheartbeat_timeout_ms = 99", "[audit]\ncpu_percent = 2", "[control]\nsocket = '/s'",
-          "[log]\nlevel = 'warn'"}) {
+          "[steering]\nheartbeat_timeout_ms = 99", "[audit]\ncpu_percent = 2", "[metrics]\nlisten = ''",
+          "[control]\nsocket = '/s'", "[log]\nlevel = 'warn'"}) {
         const std::string text = section;
         EXPECT_THAT(changed(two, two + text + "\n"), ElementsAre(text.substr(0, text.find('\n'))));
     }
