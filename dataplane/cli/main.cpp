@@ -178,7 +178,7 @@ int main(int argc, char** argv) {
     CLI::App* command = app.add_subcommand("show", "print what the fast path has and does");
     command->add_option("WHAT", options.what, "what to show")
         ->required()
-        ->check(CLI::IsMember({"routes", "nexthops", "neighbors", "ports", "steering", "counters", "sync"}));
+        ->check(CLI::IsMember({"routes", "nexthops", "neighbors", "ports", "steering", "counters", "workers", "sync"}));
     command->add_option("SELECTION", options.selection, "routes: PREFIX [exact|longer], or lookup ADDRESS")
         ->expected(0, 2);
     command->add_option("--family", options.family, "routes, neighbors: of one family")

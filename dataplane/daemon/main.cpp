@@ -237,6 +237,7 @@ Status serve(const Config& config, const Options& options, Self& self) {
     const Telemetry telemetry(running);
     (*server)->add_show("ports", show_ports(running));
     (*server)->add_show("counters", show_counters(running));
+    (*server)->add_show("workers", show_workers(running));
     (*server)->add_show("steering", show_steering(running, [&] { return (*sync)->mirror().kept_routes(); }));
     (*server)->add_show("routes", sync::show_routes((*sync)->mirror()));
     (*server)->add_show("nexthops", sync::show_nexthops((*sync)->mirror()));
