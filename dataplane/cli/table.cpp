@@ -194,7 +194,7 @@ void Table::print(const std::vector<std::string>& cells) const {
         line += last ? "" : "  ";
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    std::puts(line.c_str());
+    fmt::print(out_, "{}\n", line);
 }
 
 }  // namespace millrace::cli
