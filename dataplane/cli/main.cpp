@@ -121,7 +121,7 @@ Status show(const ShowOptions& options, const ShowArguments& arguments, std::FIL
     bool any_hook = false;
     const char* separator = "[\n";
     uint64_t rows = 0;
-    const Status shown = client->show(options.what, arguments, [&](std::string_view text) {
+    Status shown = client->show(options.what, arguments, [&](std::string_view text) {
         ++rows;
         if (options.json) {
             fmt::print(out, "{}{}", separator, text);

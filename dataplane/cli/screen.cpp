@@ -52,7 +52,7 @@ std::string cut(std::string_view line, size_t columns) {
 }  // namespace
 
 std::unique_ptr<Screen> Screen::open() {
-    const char* kind = std::getenv("TERM");
+    const char* kind = std::getenv("TERM");  // NOLINT(concurrency-mt-unsafe): one thread
     if (isatty(STDOUT_FILENO) != 1 || kind == nullptr || std::string_view(kind) == "dumb") {
         return nullptr;
     }
@@ -66,7 +66,7 @@ std::unique_ptr<Screen> Screen::open() {
     if (!screen->signals_) {
         return nullptr;
     }
-    sigprocmask(SIG_BLOCK, &taken, &screen->old_mask_);
+    pthread_sigmask(SIG_BLOCK, &taken, &screen->old_mask_);
     screen->has_keys_ = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &screen->before_) == 0;
     screen->enter();
     return screen;
@@ -74,7 +74,7 @@ std::unique_ptr<Screen> Screen::open() {
 
 Screen::~Screen() {
     leave();
-    sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
+    pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);
 }
 
 void Screen::enter() {
