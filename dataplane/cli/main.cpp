@@ -8,6 +8,7 @@
 
 #include "dataplane/cli/actions.hpp"
 #include "dataplane/cli/client.hpp"
+#include "dataplane/cli/explain.hpp"
 #include "dataplane/cli/sync_text.hpp"
 #include "dataplane/cli/table.hpp"
 #include "dataplane/cli/top.hpp"
@@ -230,6 +231,7 @@ int main(int argc, char** argv) {
     cli::add_verify(app, options.socket, other);
     cli::add_actions(app, options.socket, other);
     cli::add_top(app, options.socket, other);
+    cli::add_explain(app, options.socket, other);
     cli::add_debug(app, options.socket, other);
     app.footer("'millrace show --help' lists what there is to show.");
 
