@@ -91,7 +91,8 @@ std::string route_text(const Answer& route) {
         return "none";
     }
     std::string text = fmt::format("{}, {}, metric {}: {}", word(route, "prefix"), word(route, "protocol"),
-                                   count(route, "metric"), word(route, "outcome"));
+                                   count(route, "metric"),
+                                   word(route, word(route, "outcome") == "punt" ? "reason" : "outcome"));
     if (!route["nexthop_id"].is_null()) {
         text += fmt::format(", nexthop object {}", count(route, "nexthop_id"));
     }
