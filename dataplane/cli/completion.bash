@@ -34,6 +34,10 @@ _millrace() {
         mapfile -t COMPREPLY < <(compgen -W "$(_millrace_ports)" -- "$current")
         return
         ;;
+    in)
+        mapfile -t COMPREPLY < <(compgen -W "$(_millrace_ports)" -- "$current")
+        return
+        ;;
     esac
     if ((COMP_CWORD > 1)) && [[ ${COMP_WORDS[1]} =~ ^[a-z]+$ ]]; then
         command+=("${COMP_WORDS[1]}")
@@ -49,6 +53,7 @@ _millrace() {
     words=$(_millrace_words "${command[@]}")
     case ${command[1]-} in
     attach | detach | status | drain | undrain) words+=$'\n'$(_millrace_ports) ;;
+    explain) words+=$'\nin\nfrom\nto\nudp\ntcp\nicmp\nlength' ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

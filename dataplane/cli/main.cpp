@@ -8,9 +8,12 @@
 
 #include "dataplane/cli/actions.hpp"
 #include "dataplane/cli/client.hpp"
+#include "dataplane/cli/explain.hpp"
 #include "dataplane/cli/sync_text.hpp"
 #include "dataplane/cli/table.hpp"
+#include "dataplane/cli/top.hpp"
 #include "dataplane/cli/verify.hpp"
+#include "dataplane/cli/watch.hpp"
 #include "millrace/config.hpp"
 
 using namespace millrace;
@@ -29,6 +32,7 @@ struct ShowOptions {
     bool count = false;
     bool json = false;
     bool all = false;
+    double watch = 0;  // seconds between two; 0 = shown once
 };
 
 // What the command line asks for, in the daemon's terms; it knows whether the values make sense.
@@ -103,31 +107,31 @@ int failed(const Error& error, int code) {
     return code;
 }
 
-int show(const ShowOptions& options, const ShowArguments& arguments) {
+Status show(const ShowOptions& options, const ShowArguments& arguments, std::FILE* out) {
     auto client = cli::Client::connect(options.socket);
     if (!client) {
-        return failed(client.error(), 1);
+        return tl::unexpected(client.error());
     }
     const bool sync = options.what == "sync";
     const bool counts = options.what == "counters" || options.what == "steering";
-    cli::Table table(sync ? std::vector<cli::Column>{}
-                          : *cli::columns_of(options.count ? "count" : options.what));
-    cli::Table kept(*cli::columns_of("kept"));    // of steering, in front of the counters
-    cli::Table hooks(*cli::columns_of("hooks"));  // the firewall's, behind them
+    cli::Table table(
+        sync ? std::vector<cli::Column>{} : *cli::columns_of(options.count ? "count" : options.what), out);
+    cli::Table kept(*cli::columns_of("kept"), out);    // of steering, in front of the counters
+    cli::Table hooks(*cli::columns_of("hooks"), out);  // the firewall's, behind them
     bool any_kept = false;
     bool any_hook = false;
     const char* separator = "[\n";
     uint64_t rows = 0;
-    const Status shown = client->show(options.what, arguments, [&](std::string_view text) {
+    Status shown = client->show(options.what, arguments, [&](std::string_view text) {
         ++rows;
         if (options.json) {
-            fmt::print("{}{}", separator, text);
+            fmt::print(out, "{}{}", separator, text);
             separator = ",\n";
             return;
         }
         const auto row = nlohmann::json::parse(text);
         if (sync) {
-            fmt::print("{}", cli::sync_text(row));
+            fmt::print(out, "{}", cli::sync_text(row));
         } else if (row.value("kind", "") == "kept") {
             kept.add(row);
             any_kept = true;
@@ -139,31 +143,44 @@ int show(const ShowOptions& options, const ShowArguments& arguments) {
         }
     });
     if (!shown) {
-        return failed(shown.error(), 1);
+        return shown;
     }
     if (options.json) {
-        fmt::print("{}", *separator == '[' ? "[]\n" : "\n]\n");
-        return 0;
+        fmt::print(out, "{}", *separator == '[' ? "[]\n" : "\n]\n");
+        return {};
     }
     if (const std::string nothing = nothing_found(arguments); rows == 0 && !nothing.empty()) {
-        return failed({.what = nothing}, 1);
+        return fail(nothing);
     }
     if (options.what == "steering") {
         if (any_kept) {
             kept.finish();
         } else {
-            std::puts("Nothing is kept in the kernel by policy.");
+            fmt::print(out, "Nothing is kept in the kernel by policy.\n");
         }
-        std::puts("");
+        fmt::print(out, "\n");
         if (any_hook) {
             hooks.finish();
-            std::puts("");
+            fmt::print(out, "\n");
         }
     }
     if (!sync) {
         table.finish();
     }
-    return 0;
+    return {};
+}
+
+int run_show(const ShowOptions& options, const ShowArguments& arguments) {
+    if (options.watch > 0) {
+        std::string title = "millrace show " + options.what;
+        for (const std::string& word : options.selection) {
+            title += " " + word;
+        }
+        return cli::watch({.seconds = options.watch, .title = std::move(title), .json = options.json},
+                          [&](std::FILE* out) { return show(options, arguments, out); });
+    }
+    const Status shown = show(options, arguments, stdout);
+    return shown ? 0 : failed(shown.error(), 1);
 }
 
 }  // namespace
@@ -178,7 +195,8 @@ int main(int argc, char** argv) {
     CLI::App* command = app.add_subcommand("show", "print what the fast path has and does");
     command->add_option("WHAT", options.what, "what to show")
         ->required()
-        ->check(CLI::IsMember({"routes", "nexthops", "neighbors", "ports", "steering", "counters", "sync"}));
+        ->check(CLI::IsMember(
+            {"routes", "nexthops", "neighbors", "ports", "steering", "counters", "workers", "sync"}));
     command->add_option("SELECTION", options.selection, "routes: PREFIX [exact|longer], or lookup ADDRESS")
         ->expected(0, 2);
     command->add_option("--family", options.family, "routes, neighbors: of one family")
@@ -192,6 +210,13 @@ int main(int argc, char** argv) {
     command->add_flag("--count", options.count, "routes: how many, by family and outcome");
     command->add_flag("--json", options.json, "an array of objects, for machines");
     command->add_flag("--all", options.all, "counters and steering: also what is zero");
+    command
+        ->add_option("--watch", options.watch,
+                     "again and again, until q or Ctrl-C; every second, or --watch=SECONDS")
+        ->expected(0, 1)
+        ->default_str("1")
+        ->check(CLI::Range(0.1, 3600.0))
+        ->type_name("SECONDS");
     command->footer(
         "Examples:\n"
         "  millrace show routes                      what the FIB does with each prefix\n"
@@ -200,10 +225,13 @@ int main(int argc, char** argv) {
         "  millrace show routes lookup 192.0.2.1     what a packet to an address meets\n"
         "  millrace show routes --via eth1 --count   how many lead over an interface\n"
         "  millrace show counters                    packets by ingress port and reason\n"
+        "  millrace show ports --watch               every second\n"
         "  millrace show steering --json             what the kernel keeps and why, verdicts");
     cli::Command other;
     cli::add_verify(app, options.socket, other);
     cli::add_actions(app, options.socket, other);
+    cli::add_top(app, options.socket, other);
+    cli::add_explain(app, options.socket, other);
     cli::add_debug(app, options.socket, other);
     app.footer("'millrace show --help' lists what there is to show.");
 
@@ -216,5 +244,5 @@ int main(int argc, char** argv) {
         return other();
     }
     const auto arguments = arguments_of(options);
-    return arguments ? show(options, *arguments) : failed(arguments.error(), 2);
+    return arguments ? run_show(options, *arguments) : failed(arguments.error(), 2);
 }

@@ -60,6 +60,12 @@ std::string outcome(const nlohmann::json& row) {
     return what == "punt" ? reason : what;
 }
 
+// Of the time since the worker began.
+std::string share(const nlohmann::json& row, const char* key) {
+    const double whole = row.value("running_us", 0.0);
+    return whole == 0 ? "-" : fmt::format("{:.1f}%", std::min(100.0, 100 * row.value(key, 0.0) / whole));
+}
+
 Column hops(const char* key) {
     return {"VIA", [key](const nlohmann::json& row) { return via(row, key); }};
 }
@@ -108,6 +114,16 @@ const std::map<std::string, std::vector<Column>, std::less<>>& all_columns() {
           number("BYTES", "bytes"), field("", "text")}},
         {"counters",
          {field("PORT", "port"), field("REASON", "reason"), number("PACKETS", "packets"), field("", "text")}},
+        {"workers",
+         {number("WORKER", "worker"),
+          number("CORE", "core"),
+          {"BUSY", [](const nlohmann::json& row) { return share(row, "busy_us"); }, true},
+          {"ASLEEP", [](const nlohmann::json& row) { return share(row, "asleep_us"); }, true},
+          number("SLEEPS", "sleeps"),
+          number("BURSTS", "bursts"),
+          number("RX", "rx_packets"),
+          number("TX", "tx_packets"),
+          number("TX-DROP", "tx_dropped")}},
         {"differences", {field("PREFIX", "subject"), field("WHERE", "where"), field("WHAT", "what")}},
     };
     return all;
@@ -178,7 +194,7 @@ void Table::print(const std::vector<std::string>& cells) const {
         line += last ? "" : "  ";
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    std::puts(line.c_str());
+    fmt::print(out_, "{}\n", line);
 }
 
 }  // namespace millrace::cli

@@ -3,6 +3,7 @@
 // million rows starts at once.
 #pragma once
 
+#include <cstdio>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -18,7 +19,8 @@ struct Column {
 
 class Table {
   public:
-    explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+    explicit Table(std::vector<Column> columns, std::FILE* out = stdout)
+        : columns_(std::move(columns)), out_(out) {}
     void add(const nlohmann::json& row);
     // Prints what waits, and the titles if there was no row at all.
     void finish();
@@ -28,6 +30,7 @@ class Table {
     void print(const std::vector<std::string>& cells) const;
 
     std::vector<Column> columns_;
+    std::FILE* out_;
     std::vector<size_t> widths_;  // empty until the first flush
     std::vector<std::vector<std::string>> waiting_;
 };

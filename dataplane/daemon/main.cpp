@@ -18,6 +18,7 @@
 #include "dataplane/daemon/check.hpp"
 #include "dataplane/daemon/crash_loop.hpp"
 #include "dataplane/daemon/drain.hpp"
+#include "dataplane/daemon/explain.hpp"
 #include "dataplane/daemon/heart.hpp"
 #include "dataplane/daemon/log.hpp"
 #include "dataplane/daemon/metrics.hpp"
@@ -99,6 +100,15 @@ Ruleset ruleset() {
     return {.fd = nft->fd(),
             .take = [nft] { return nft->news().lost; },
             .settle = [nft] { return nft->settle(); }};
+}
+
+std::optional<ExplainSources::Hop> hop_of(const sync::Mirror& mirror, AdjacencyId id) {
+    for (const auto& [key, adjacency] : mirror.groups().adjacencies()) {
+        if (adjacency.id == id && id != no_adjacency) {
+            return ExplainSources::Hop{key.gateway.text(), mirror.links().name(key.ifindex)};
+        }
+    }
+    return std::nullopt;
 }
 
 std::string unbound_record(const Config& config) {
@@ -239,11 +249,17 @@ Status serve(const Config& config, const Options& options, Self& self) {
     const Metrics metrics(**loop, {running, **sync, *heart, **pool, config});
     (*server)->add_show("ports", show_ports(running));
     (*server)->add_show("counters", show_counters(running));
+    (*server)->add_show("workers", show_workers(running));
     (*server)->add_show("steering", show_steering(running, [&] { return (*sync)->mirror().kept_routes(); }));
     (*server)->add_show("routes", sync::show_routes((*sync)->mirror()));
     (*server)->add_show("nexthops", sync::show_nexthops((*sync)->mirror()));
     (*server)->add_show("neighbors", sync::show_neighbors((*sync)->mirror(), (*sync)->neighbour_care()));
     (*server)->add_show("sync", sync::show_sync(**sync));
+    (*server)->add_show("explain",
+                        show_explain({.running = running,
+                                      .pin_root = config.steering.pin_root,
+                                      .routes = sync::show_routes((*sync)->mirror()),
+                                      .hop = [&](AdjacencyId id) { return hop_of((*sync)->mirror(), id); }}));
 
     (*server)->add_action("drain", drain_ports(running, states));
     (*server)->add_action("undrain", undrain_ports(running, states));

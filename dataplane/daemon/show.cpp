@@ -2,6 +2,7 @@
 #include "dataplane/daemon/show.hpp"
 
 #include <netinet/in.h>
+#include <rte_cycles.h>
 
 #include <utility>
 
@@ -46,6 +47,35 @@ Row port_row(const Running& running, PortId id) {
     row["xsk_rx_ring_full"] = xsk.rx_ring_full;
     row["xsk_fill_ring_empty"] = xsk.fill_ring_empty;
     row["xsk_tx_invalid"] = xsk.tx_invalid;
+    return row;
+}
+
+Row worker_row(const WorkerSet& workers, size_t w) {
+    const WorkerCounters& counters = workers.counters(w);
+    const auto us = [](uint64_t cycles) { return cycles / (rte_get_tsc_hz() / 1'000'000); };
+    const uint64_t begun = counters.begun_cycles.read();
+    Row row{{"worker", w},
+            {"core", workers.core(w)},
+            {"thread", workers.tid(w)},
+            {"started_ms", counters.begun_ns.read() / 1'000'000},
+            {"running_us", begun == 0 ? 0 : us(rte_rdtsc() - begun)},
+            {"busy_us", us(counters.busy_cycles.read())},
+            {"asleep_us", us(counters.asleep_cycles.read())},
+            {"loops", counters.loops.read()},
+            {"sleeps", counters.sleeps.read()},
+            {"bursts", counters.bursts.read()}};
+    const auto sum = [&counters](Counter PortCounters::*which) {
+        uint64_t all = 0;
+        for (const PortCounters& port : counters.port) {
+            all += (port.*which).read();
+        }
+        return all;
+    };
+    row["rx_packets"] = sum(&PortCounters::rx_packets);
+    row["rx_bytes"] = sum(&PortCounters::rx_bytes);
+    row["tx_packets"] = sum(&PortCounters::tx_packets);
+    row["tx_bytes"] = sum(&PortCounters::tx_bytes);
+    row["tx_dropped"] = sum(&PortCounters::tx_dropped);
     return row;
 }
 
@@ -179,6 +209,16 @@ RowOpener show_counters(Running running) {
                                 {"packets", packets(running, port_id(p), reason)},
                                 {"text", text(reason)}});
             }
+        }
+        return std::make_unique<FewRows>(std::move(rows));
+    };
+}
+
+RowOpener show_workers(Running running) {
+    return [running](const ShowArguments&) -> Result<std::unique_ptr<RowSource>> {
+        std::vector<Row> rows;
+        for (size_t w = 0; w < running.workers.size(); ++w) {
+            rows.push_back(worker_row(running.workers, w));
         }
         return std::make_unique<FewRows>(std::move(rows));
     };

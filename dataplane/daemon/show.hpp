@@ -34,6 +34,10 @@ RowOpener show_ports(Running running);
 Row port_state(const Running& running, PortId id);
 // By ingress port, every reason: {"port","reason","packets","text"}
 RowOpener show_counters(Running running);
+// {"worker","core","thread","started_ms","running_us","busy_us","asleep_us","loops","sleeps","bursts","rx_packets","rx_bytes",
+//  "tx_packets","tx_bytes","tx_dropped"}
+// thread: its id; 0: it has not begun. started_ms: CLOCK_MONOTONIC. busy_us: of rounds that had packets.
+RowOpener show_workers(Running running);
 // First what the kernel keeps, and why:
 //   {"kind":"kept","port","what","family","prefix","prefixes","cause","text"}
 //   port: null = all. what: "all", "IPv4", "IPv6", a prefix, "egress" (what leaves over the port), "routes",

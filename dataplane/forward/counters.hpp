@@ -40,6 +40,11 @@ struct WorkerCounters {
     std::vector<PortCounters> port;  // by PortId
     Counter loops;                   // moves while the worker makes progress, traffic or not
     Counter sleeps;
+    Counter bursts;         // that had a packet
+    Counter busy_cycles;    // of the rounds that had one
+    Counter asleep_cycles;  // of the sleeps that have ended
+    Counter begun_ns;       // CLOCK_MONOTONIC when it began to run; 0: not yet
+    Counter begun_cycles;   // the same, as rte_rdtsc() has it
 };
 
 }  // namespace millrace::dataplane

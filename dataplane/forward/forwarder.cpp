@@ -7,6 +7,7 @@
 
 #include <utility>
 
+#include "dataplane/forward/decisions.hpp"
 #include "dataplane/forward/flow_hash.hpp"
 #include "dataplane/forward/ip_input.hpp"
 #include "dataplane/port/kick.hpp"
@@ -16,22 +17,6 @@ namespace millrace::dataplane {
 namespace {
 constexpr unsigned prefetch_ahead = 8;
 constexpr uint32_t nowhere = UINT32_MAX;  // instead of an adjacency
-
-Reason check(const rte_mbuf* frame, IpPacket& packet) {
-    const auto* data = rte_pktmbuf_mtod(frame, const uint8_t*);
-    const uint32_t length = rte_pktmbuf_data_len(frame);
-    if (length < ethernet_header) {
-        return Reason::drop_truncated;
-    }
-    switch (read16(data + 12)) {
-        case 0x0800:
-            return check_ipv4(data + ethernet_header, length - ethernet_header, packet);
-        case 0x86dd:
-            return check_ipv6(data + ethernet_header, length - ethernet_header, packet);
-        default:
-            return Reason::punt_not_ip;
-    }
-}
 }  // namespace
 
 // Packets of a burst and of one family that passed the checks, in order of arrival.
@@ -105,16 +90,8 @@ void Forwarder::forward(const Parsed<K>& parsed, const std::array<uint32_t, burs
 
 void Forwarder::forward_over(rte_mbuf* frame, const IpPacket& packet, uint32_t id) {
     const Adjacency& adjacency = tables_.adjacencies().get(id);
-    if (adjacency.reason != Reason::forwarded) {
-        punt_or_discard(frame, adjacency.reason);
-        return;
-    }
-    if (packet.length > (packet.is_ipv6 ? adjacency.mtu6 : adjacency.mtu)) {
-        punt_or_discard(frame, Reason::punt_too_big);
-        return;
-    }
-    if (adjacency.port == ingress_) {
-        punt_or_discard(frame, Reason::punt_hairpin);
+    if (const Reason reason = check_adjacency(adjacency, packet, ingress_); reason != Reason::forwarded) {
+        punt_or_discard(frame, reason);
         return;
     }
     tables_.adjacencies().mark_used(id);
@@ -137,9 +114,9 @@ void Forwarder::forward_over(rte_mbuf* frame, const IpPacket& packet, uint32_t i
     pending.frames[pending.count++] = frame;
 }
 
-// RFC 3704, as fib_validate_source does it. What does not pass is taken out.
+// What does not pass is taken out.
 void Forwarder::filter_sources(Parsed<uint32_t>& parsed, ReversePath filter) {
-    const uint64_t wanted = filter == ReversePath::loose ? Ways::unicast : Ways::over(PortId{ingress_});
+    const uint64_t wanted = ways_wanted(filter, PortId{ingress_});
     std::array<uint32_t, burst_size> sources;
     std::array<uint32_t, burst_size> values;
     const unsigned count = std::exchange(parsed.count, 0);
@@ -148,12 +125,9 @@ void Forwarder::filter_sources(Parsed<uint32_t>& parsed, ReversePath filter) {
     }
     tables_.fib4().lookup_bulk(std::span<const uint32_t>(sources).first(count), values.data());
     for (unsigned i = 0; i < count; ++i) {
-        const uint64_t ways = tables_.groups().ways(values[i]);
-        if ((ways & wanted) == 0) {
-            // A route that is not understood may be a good one.
-            const Reason route = tables_.groups().get(values[i]).reason();
-            const bool unknown = ways == 0 && kernel_carries_on(route);
-            punt_or_discard(parsed.frames[i], unknown ? route : Reason::punt_reverse_path);
+        if (const Reason reason = check_source(tables_.groups(), values[i], wanted);
+            reason != Reason::forwarded) {
+            punt_or_discard(parsed.frames[i], reason);
             continue;
         }
         parsed.add(parsed.frames[i], parsed.packets[i], parsed.keys[i]);
@@ -186,7 +160,8 @@ void Forwarder::process(std::span<rte_mbuf*> frames, PortId ingress, uint64_t la
         rte_mbuf* frame = frames[i];
         bytes += rte_pktmbuf_pkt_len(frame);
         IpPacket packet;
-        const Reason reason = check(frame, packet);
+        const Reason reason =
+            check_frame(rte_pktmbuf_mtod(frame, const uint8_t*), rte_pktmbuf_data_len(frame), packet);
         if (reason != Reason::forwarded) [[unlikely]] {
             punt_or_discard(frame, reason);
         } else if (packet.is_ipv6) {

@@ -19,6 +19,11 @@ namespace millrace::dataplane {
 
 namespace {
 constexpr uint64_t most_descriptors = 65536;  // of a receive ring, far more than it may have
+
+uint64_t monotonic_ns() {
+    return static_cast<uint64_t>(
+        std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
 }  // namespace
 
 Worker::Worker(unsigned index, std::vector<RxQueue> rx, Forwarder& forwarder, Quiescence& quiescence,
@@ -47,6 +52,7 @@ uint64_t Worker::poll_queues(uint64_t now) {
         if (n > 0) {
             forwarder_.process({frames.data(), n}, q.port, now + late_cycles_);
             received += n;
+            counters_.bursts.add(1);
         }
     }
     return received;
@@ -89,7 +95,9 @@ uint64_t Worker::sleep() {
         }
     }
     quiescence_.online(index_);
-    return rte_rdtsc() - begin;
+    const uint64_t asleep = rte_rdtsc() - begin;
+    counters_.asleep_cycles.add(asleep);
+    return asleep;
 }
 
 void Worker::run() {
@@ -103,9 +111,15 @@ void Worker::run() {
     uint64_t last_tended = last_busy;
     Breaks breaks(rte_get_tsc_hz() / 1000000, last_busy);
     uint64_t last_round = last_busy;
+    bool had_packets = false;  // the last round
+    counters_.begun_cycles.add(last_busy);
+    counters_.begun_ns.add(monotonic_ns());
     while (!stop_.load(std::memory_order_relaxed)) {
         counters_.loops.add(1);
         const uint64_t now = rte_rdtsc();
+        if (had_packets) {
+            counters_.busy_cycles.add(now - last_round);
+        }
         if (now - last_tended > tend_cycles_) {
             forwarder_.tend_transmit();
             last_tended = now;
@@ -117,7 +131,8 @@ void Worker::run() {
             discard_what_waits();
         }
         last_round = now;
-        if (poll_queues(now) > 0) {
+        had_packets = poll_queues(now) > 0;
+        if (had_packets) {
             last_busy = 0;
         } else if (last_busy == 0) {
             last_busy = rte_rdtsc();  // idle from here

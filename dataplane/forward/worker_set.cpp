@@ -19,6 +19,7 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::start(const WorkerConfig& config,
                                                     const std::vector<PuntRings>& punt, uint32_t late_ms) {
     std::unique_ptr<WorkerSet> set(new WorkerSet);
     const size_t count = config.cores.size();
+    set->cores_ = config.cores;
     WorkerConfig chosen = config;
     const SchedulingChoice choice = choose_scheduling(config, scheduling_facts(config));
     chosen.scheduling = choice.scheduling;

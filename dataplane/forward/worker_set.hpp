@@ -30,11 +30,13 @@ class WorkerSet {
     // Sum over the workers.
     [[nodiscard]] uint64_t packets(PortId ingress, Reason reason) const;
 
+    [[nodiscard]] uint16_t core(size_t worker) const { return cores_[worker]; }
     // Of the worker's thread; 0: it has not begun.
     [[nodiscard]] int tid(size_t worker) const { return workers_[worker]->tid(); }
 
   private:
     WorkerSet() = default;
+    std::vector<uint16_t> cores_;
     std::vector<std::unique_ptr<WorkerCounters>> counters_;
     std::vector<std::unique_ptr<Forwarder>> forwarders_;
     std::vector<std::unique_ptr<Worker>> workers_;

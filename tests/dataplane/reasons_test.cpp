@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "dataplane/forward/explain.hpp"
 #include "tests/dataplane/test_router.hpp"
 
 namespace millrace::test {
@@ -118,6 +119,7 @@ TEST_P(Reasons, CountedOnceAndNeverForwarded) {
     router.route("2001:db8:a9::/48", back);
 
     const Case& c = GetParam();
+    EXPECT_EQ(dataplane::explain(router.tables(), PortId{0}, c.frame).reason, c.reason);
     router.receive(0, {c.frame});
     EXPECT_TRUE(router.sent().empty());
     const auto punted = router.punted();

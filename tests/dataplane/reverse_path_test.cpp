@@ -3,6 +3,7 @@
 // the kernel to discard.
 #include <gtest/gtest.h>
 
+#include "dataplane/forward/explain.hpp"
 #include "tests/dataplane/test_router.hpp"
 
 namespace millrace::test {
@@ -59,6 +60,9 @@ class ReversePathTest : public testing::Test {
         const Bytes frame = from(source);
         router.receive(0, {frame});
         const bool forwarded = router.sent().size() == 1;
+        EXPECT_EQ(dataplane::explain(router.tables(), PortId{0}, frame).reason,
+                  forwarded ? Reason::forwarded : otherwise)
+            << source;
         const auto punted = router.punted();
         EXPECT_EQ(punted.size(), forwarded ? 0U : 1U) << source;
         EXPECT_EQ(router.count(0, otherwise) - before, punted.size()) << source;

@@ -4,6 +4,7 @@
 #include "dataplane/forward/worker.hpp"
 
 #include <gtest/gtest.h>
+#include <rte_cycles.h>
 #include <rte_ring.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -144,6 +145,26 @@ TEST_P(WorkerTest, SleepsOnlyWhenAllowed) {
         EXPECT_TRUE(eventually([&] { return router.worker_counters().loops.read() > before + 100000; }));
         EXPECT_EQ(router.worker_counters().sleeps.read(), 0U);
     }
+}
+
+TEST_P(WorkerTest, TellsWhatItsTimeWentInto) {
+    const dataplane::WorkerCounters& counters = router.worker_counters();
+    ASSERT_TRUE(eventually([&] { return counters.loops.read() > 2; }));
+    EXPECT_NE(counters.begun_ns.read(), 0U);
+    EXPECT_EQ(counters.busy_cycles.read(), 0U) << "no packet has come";
+    EXPECT_EQ(counters.bursts.read(), 0U);
+    send(0);
+    EXPECT_TRUE(eventually([&] { return counters.busy_cycles.read() > 0; }));
+    EXPECT_EQ(counters.bursts.read(), 1U);
+    const uint64_t busy = counters.busy_cycles.read();
+    EXPECT_TRUE(eventually([&] {
+        return counters.asleep_cycles.read() > (GetParam() == IdlePolicy::sleep ? busy : 0) ||
+               counters.loops.read() > 100'000;
+    }));
+    EXPECT_EQ(counters.busy_cycles.read(), busy) << "rounds without packets are none of it";
+    EXPECT_EQ(counters.asleep_cycles.read() > 0, GetParam() == IdlePolicy::sleep);
+    const uint64_t asleep = counters.asleep_cycles.read();
+    EXPECT_LE(busy + asleep, rte_rdtsc() - counters.begun_cycles.read());
 }
 
 TEST_P(WorkerTest, WhatWaitedWhileItStoodStillIsDiscarded) {
