@@ -2,6 +2,7 @@
 #include "steering_bpf/classifier.hpp"
 
 #include <bpf/bpf.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,6 +16,7 @@
 namespace millrace::steering {
 namespace {
 
+constexpr const char* kernel_types = "/sys/kernel/btf/vmlinux";
 constexpr uint32_t dev_bound_only = 1U << 6;  // BPF_F_XDP_DEV_BOUND_ONLY, Linux 6.3
 
 bpf_program* program_of(const bpf_object* object) {
@@ -38,7 +40,11 @@ Result<Classifier::Object> Classifier::load_build(const std::string& port, Ifind
     const LibbpfLog log;
     size_t size = 0;
     const void* elf = build.bytes(&size);
-    Object object(bpf_object__open_mem(elf, size, nullptr));
+    LIBBPF_OPTS(bpf_object_open_opts, options);
+    // Types are the kernel's own. One that this kernel doesn't have would be looked for in modules, too,
+    // which takes CAP_SYS_ADMIN; without, nothing is loaded at all.
+    options.btf_custom_path = access(kernel_types, R_OK) == 0 ? kernel_types : nullptr;
+    Object object(bpf_object__open_mem(elf, size, &options));
     if (object && (build.sees & MILLRACE_SEES_TAGS) != 0) {
         bpf_program__set_ifindex(program_of(object.get()), raw(ifindex));
         bpf_program__set_flags(program_of(object.get()), dev_bound_only);
