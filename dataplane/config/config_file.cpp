@@ -32,7 +32,14 @@ void read_port(Reader& reader, const toml::node& node, Config& config) {
                  {{"name", reader.text("name", port.name)},
                   {"queues", reader.number("queues", port.queues, 1, MILLRACE_MAX_QUEUES)},
                   {"vlan_tags", reader.text("vlan_tags", tags, {"auto", "none"})},
-                  {"zero_copy", reader.text("zero_copy", zero_copy, {"auto", "always", "never"})}});
+                  {"zero_copy", [&](const toml::node& value) {
+                       // As it was before there was a third way: demanded, or not had.
+                       if (const auto demanded = value.value_exact<bool>()) {
+                           zero_copy = *demanded ? "always" : "never";
+                       } else {
+                           reader.text("zero_copy", zero_copy, {"auto", "always", "never"})(value);
+                       }
+                   }}});
     port.vlan_tags = tags == "none" ? VlanTags::none : VlanTags::automatic;
     port.zero_copy = zero_copy == "always"  ? ZeroCopy::always
                      : zero_copy == "never" ? ZeroCopy::never

@@ -84,16 +84,6 @@ class Reader {
         };
     }
 
-    auto flag(std::string_view key, bool& out) {
-        return [=, this, &out](const toml::node& node) {
-            if (const auto value = node.value_exact<bool>()) {
-                out = *value;
-            } else {
-                mistake(node, fmt::format("{} must be true or false", key));
-            }
-        };
-    }
-
     auto text(std::string_view key, std::string& out, const std::set<std::string_view>& allowed = {}) {
         return [=, this, &out](const toml::node& node) {
             const auto value = node.value_exact<std::string>();

@@ -108,6 +108,13 @@ level = "debug"
     EXPECT_EQ(c->log_level, "debug");
 }
 
+TEST(Config, ZeroCopyAsItWasBefore) {
+    const auto c = parse("[[port]]\nname = 'a'\nzero_copy = true\n[[port]]\nname = 'b'\nzero_copy = false\n");
+    ASSERT_TRUE(c) << c.error().text();
+    EXPECT_EQ(c->ports[0].zero_copy, ZeroCopy::always);
+    EXPECT_EQ(c->ports[1].zero_copy, ZeroCopy::never);
+}
+
 TEST(Config, NoMetrics) {
     const auto c = parse(std::string(port) + "[metrics]\nlisten = \"\"\n");
     ASSERT_TRUE(c) << c.error().text();
