@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/daemon/open_ports.hpp"
 
+#include <fmt/core.h>
 #include <net/if.h>
 #include <spdlog/spdlog.h>
 #include <systemd/sd-daemon.h>
@@ -10,6 +11,7 @@
 #include <string_view>
 
 #include "dataplane/daemon/preflight.hpp"
+#include "steering_bpf/attach.hpp"
 #include "steering_bpf/device.hpp"
 
 namespace millrace::dataplane {
@@ -19,18 +21,28 @@ namespace {
 // Forwarded with zero-copy sockets in tests/vm, through all that befalls a NIC there.
 constexpr std::array<std::string_view, 1> good_drivers = {"igb"};
 
-bool asks_zero_copy(const PortConfig& port) {
+// is_native: the driver runs the classifier. In generic mode it may grant such a socket all the same, and
+// never look at it (igb).
+bool asks_zero_copy(const PortConfig& port, bool is_native) {
     if (port.zero_copy != ZeroCopy::automatic) {
         return port.zero_copy == ZeroCopy::always;
     }
-    return std::find(good_drivers.begin(), good_drivers.end(), steering::driver(port.name)) !=
+    return is_native &&
+           std::find(good_drivers.begin(), good_drivers.end(), steering::driver(port.name)) !=
                good_drivers.end() &&
            steering::has_zero_copy(Ifindex{if_nametoindex(port.name.c_str())});
 }
 
 Result<AfXdpPort> open_port(const Config& config, PortConfig port, uint16_t queues, rte_mempool* pool) {
     port.queues = queues;
-    auto opened = AfXdpPort::open(port, asks_zero_copy(port), pool, config.sizes.ring);
+    const auto attached = steering::attached(port.name, config.steering.pin_root);
+    const bool is_native = attached && attached->mode == steering::Mode::native;
+    if (port.zero_copy == ZeroCopy::always && !is_native) {
+        return fail(fmt::format(
+            "port {}: zero-copy sockets need the classifier in native mode; 'millrace-steer status {}' tells why it isn't",
+            port.name, port.name));
+    }
+    auto opened = AfXdpPort::open(port, asks_zero_copy(port, is_native), pool, config.sizes.ring);
     if (opened) {
         spdlog::info("port {}: {} queue(s), {} sockets", port.name, port.queues,
                      opened->zero_copy() ? "zero-copy" : "copy-mode");

@@ -56,6 +56,8 @@ def try_all(setup, deb, debian, cases, keep, brief):
         if cases.results[-1]["result"] == "ok":
             tried.modes(cases, lab)
             tried.exact(cases, lab)
+            if setup.zero_copy:
+                tried.generic(cases, lab)
             tried.deaths(cases, lab)
             tried.restart_under_traffic(cases, lab)
             if not brief:

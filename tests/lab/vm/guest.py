@@ -95,6 +95,8 @@ class Guest:
         try:
             boot, state = wait_until(up, "the guest is up", BOOT, 1)
         except TimeoutError as error:
+            if not_boot:
+                raise
             raise Skip(f"{error}; its console: {self.console()[-300:]}") from error
         if state == "degraded":
             raise CommandError(f"units failed: {self.run('systemctl --failed --no-legend').stdout}")
