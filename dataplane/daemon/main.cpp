@@ -411,6 +411,14 @@ int main(int argc, char** argv) {
     }
 
     const auto config = load_config(options.config);
+    if (options.note_end) {
+        // Whatever the file has become meanwhile.
+        const Config had = config.value_or(Config{});
+        start_log(had);
+        UnboundWork::give_back(unbound_record(had));
+        const Status noted = note_end(had.control_socket);
+        return noted ? exit_good : fatal(noted.error());
+    }
     if (!config) {
         return fatal(config.error(), exit_config);
     }
@@ -418,11 +426,6 @@ int main(int argc, char** argv) {
         return fatal(cores.error(), exit_config);
     }
     start_log(*config);
-    if (options.note_end) {
-        UnboundWork::give_back(unbound_record(*config));
-        const Status noted = note_end(config->control_socket);
-        return noted ? exit_good : fatal(noted.error());
-    }
     if (auto ready = preflight(); !ready) {
         return fatal(ready.error());
     }
