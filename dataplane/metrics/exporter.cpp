@@ -14,6 +14,7 @@
 #include <exception>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -78,6 +79,20 @@ class Exporter::Families : public prometheus::Collectable {
 
     // A thread of the library's.
     [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override {
+        try {
+            return collect();
+        } catch (const std::exception&) {  // out of memory: it would end the process
+            return {};
+        }
+    }
+    void end() {
+        control_.end();
+        const std::lock_guard lock(mutex_);
+        registry_ = nullptr;
+    }
+
+  private:
+    [[nodiscard]] std::vector<prometheus::MetricFamily> collect() const {
         const std::lock_guard lock(mutex_);
         std::vector<prometheus::MetricFamily> families;
         if (registry_ == nullptr) {
@@ -96,13 +111,7 @@ class Exporter::Families : public prometheus::Collectable {
         }
         return families;
     }
-    void end() {
-        control_.end();
-        const std::lock_guard lock(mutex_);
-        registry_ = nullptr;
-    }
 
-  private:
     mutable std::mutex mutex_;
     const MetricRegistry* registry_;  // guarded by mutex_
     ControlSamples& control_;
@@ -121,7 +130,7 @@ Result<std::unique_ptr<Exporter>> Exporter::start(const std::string& listen, con
                                               "request_timeout_ms", std::to_string(most_idle.count())};
     bool listens = false;
     // The library's threads inherit the nice value of who starts them; they are in no hurry.
-    std::thread([&] {
+    const auto listen_there = [&] {
         if (getpriority(PRIO_PROCESS, 0) < 0) {
             setpriority(PRIO_PROCESS, 0, 0);
         }
@@ -132,7 +141,12 @@ Result<std::unique_ptr<Exporter>> Exporter::start(const std::string& listen, con
         } catch (const std::exception&) {
             listens = false;
         }
-    }).join();
+    };
+    try {
+        std::thread(listen_there).join();
+    } catch (const std::system_error& error) {
+        return fail("metrics: no thread", error.code().value());
+    }
     if (!listens) {
         return fail(fmt::format("metrics: nobody can listen on {}", listen), listen_error(listen));
     }
@@ -144,7 +158,10 @@ Exporter::~Exporter() {
         return;
     }
     families_->end();
-    std::thread([exposer = std::move(exposer_)]() mutable { exposer.reset(); }).detach();
+    try {
+        std::thread([exposer = std::move(exposer_)]() mutable { exposer.reset(); }).detach();
+    } catch (const std::system_error&) {  // no thread: it has ended here, which took longer
+    }
 }
 
 }  // namespace millrace::dataplane
