@@ -15,8 +15,8 @@ namespace millrace::sync {
 // sync outlives the registry's use.
 void add_metrics(MetricRegistry& registry, const FibSync& sync);
 
-// How many prefixes do what. Of groups without number a few thousand are looked at in each step, so that no
-// step takes long: a whole round that took several is of no single moment. Control thread.
+// How many prefixes do what. Where there are many groups, some thousands are looked at in each step, so that
+// no step takes long: a whole round that took several is of no single moment. Control thread.
 class PrefixCounts {
   public:
     struct Counts {
@@ -24,7 +24,7 @@ class PrefixCounts {
         std::vector<KeptRoutes> kept;                                     // as Mirror::kept_routes()
     };
     // mirror outlives it.
-    explicit PrefixCounts(const Mirror& mirror, size_t groups_a_step = 1024)
+    explicit PrefixCounts(const Mirror& mirror, size_t groups_a_step = 4096)
         : mirror_(mirror), groups_a_step_(groups_a_step) {}
     // The last whole round, which this step may have ended; nullptr: there was none yet.
     const Counts* step();

@@ -94,7 +94,7 @@ Self::Self(char** argv) : argv_(argv) {
 }
 
 Error Self::exec_again() const {
-    // All that wrote to the environment or read it has ended.
+    // No other thread is left that writes to the environment or reads it.
     setenv(variable, restarts_.text().c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
     // No name of a netdev has a slash.
     const std::string drained = fmt::format("{}", fmt::join(drained_, "/"));

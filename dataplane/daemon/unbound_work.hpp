@@ -12,7 +12,8 @@ namespace millrace::dataplane {
 // Keeps the kernel's unbound work queues off these cores while it lives
 // (Documentation/core-api/workqueue.rst, workqueue/cpumask). The end of a network namespace, or memory that
 // RCU frees, is 100 ms of such work, which a kernel without preemption lets no real-time thread interrupt.
-// Does nothing where no core would be left for it.
+// Does nothing where no core would be left for it. Of several daemons with one core, the first one's end
+// gives it back.
 class UnboundWork {
   public:
     // record: the file that says which cores are to be given back, for the next life of one that was killed.
