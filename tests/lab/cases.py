@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import sys
 import time
 
@@ -70,6 +71,11 @@ class Cases:
 def expect(holds, text):
     if not holds:
         raise AssertionError(text)
+
+
+def new_seed():
+    """One for a whole run of tests/run: what fails is tried again with the same."""
+    return int(os.environ.get("MILLRACE_SEED") or random.SystemRandom().randrange(1 << 32))
 
 
 def build_dir():

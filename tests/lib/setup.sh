@@ -64,13 +64,13 @@ start_no_services() {
 may_start_services() {
     if grep -qs tests/lib/setup.sh "$policy"; then rm -f "$policy"; fi
     if [[ " $* " == *" prometheus "* && -d /run/systemd/system ]]; then
-        systemctl --quiet disable prometheus.service || true
+        systemctl --quiet disable --now prometheus.service || true
     fi
 }
 
 # Installs what is missing; asks nothing. With everything there it needs neither network nor apt.
 install_packages() {
-    local missing
+    may_start_services # one that was killed may have left its policy
     mapfile -t missing < <(missing_packages)
     if ((${#missing[@]} == 0)); then
         say "packages: all ${#packages[@]} are installed"
@@ -81,7 +81,8 @@ install_packages() {
     export DEBIAN_FRONTEND=noninteractive
     logged apt-update apt-get -o DPkg::Lock::Timeout=300 update
     start_no_services
-    trap may_start_services EXIT
+    # shellcheck disable=SC2064 # these packages, as they are now
+    trap "may_start_services ${missing[*]}" EXIT
     logged apt-install apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
         -o Dpkg::Options::=--force-confold install -y --no-install-recommends "${missing[@]}"
     trap - EXIT

@@ -90,15 +90,19 @@ def add_tree(summary, build, results):
             runs[run.get("name")].append((folder, run))
     for name, tries in runs.items():
         label, program = known[name]
+        failed = set()
         for folder, run in tries:
             is_last = run is tries[-1][1]
             summary.labels[label].seconds += float(run.get("time") or 0)
             for case, result, why in cases_of(name, program, folder, run):
+                if result == "skip" and case in failed:
+                    result, why = "fail", f"it failed, and could not run again: {why}"
                 if is_last:
                     summary.case(label, case, result, why)
                     if name in SHOWN and case != name:
                         summary.shown[name].append((case.removeprefix(f"{name}: "), result, why))
                 elif result == "fail":
+                    failed.add(case)
                     summary.tell("again", case, why)
         if len(tries) > 1:
             summary.again.append(name)

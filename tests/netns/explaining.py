@@ -147,7 +147,7 @@ def others(cases, bench):
         expect(asked.code == DIFFERS and asked.workers["reason"] == "drop_blackhole", f"{asked.code} {asked.answer}")
         expect("discards" in asked.answer["differs"] and "dev b0" in asked.answer["differs"], asked.answer["differs"])
         wait_until(lambda: about(lab, inside).code == FAST, "it is repaired", 30, 0.5)
-    with cases.case("asking leaves no trace: nothing is counted, a neighbour entry is not kept for it"):
+    with cases.case("asking is not counted"):
         before = lab.router.ask("counters"), redirected(lab), lab.router.ask("ports")
         for _ in range(3):
             about(lab, host_address("b")).says(FAST)

@@ -17,7 +17,7 @@ import re
 import time
 
 from .. import frames as f
-from ..cases import Cases, expect
+from ..cases import Cases, expect, new_seed
 from ..ip_batch import IpBatch
 from ..kernel_routes import KernelRoutes
 from ..netns import wait_until
@@ -372,7 +372,7 @@ def not_compared(frame):
 
 def run(build, steps=STEPS, seed=None, generic=False, first=0):
     """Returns the exit code."""
-    seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
+    seed = new_seed() if seed is None else seed
     cases = Cases("netns.random_changes")
     with Twins(build, generic) as twins:
         twins.start(extra="[audit]\ncpu_percent = 0\n")

@@ -6,7 +6,7 @@ import random
 import textwrap
 import time
 
-from ..cases import Cases, expect
+from ..cases import Cases, expect, new_seed
 from ..netns import wait_until
 from . import decode
 from .exchange import Difference, Exchange, transit
@@ -122,7 +122,7 @@ def _same_origin(frame, seen, index):
 
 def run(build, count=FRAMES, seed=None, generic=False):
     """Returns the exit code."""
-    seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
+    seed = new_seed() if seed is None else seed
     cases = Cases("netns.random_frames")
     with Twins(build, generic) as twins:
         twins.start()
