@@ -157,7 +157,7 @@ class StopWorker(Stop):
 
     def stop(self, side):
         pid = side.router.process.pid
-        return stopped_thread(pid, thread(pid, "worker"))
+        return stopped_thread(pid, thread(pid, "rte-worker"))
 
 
 class StopPunter(Stop):
