@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -26,13 +27,26 @@ class Periods {
 
     // The next time is one period later; what was missed is not made up for.
     void advance() { next_ = std::max(next_ + period_, std::chrono::steady_clock::now()); }
-    Screen::Event wait() {
-        if (screen_) {
-            return screen_->wait(next_);
+    // Until then. press(key): of each key but q; draw(): after it, and when the screen's size changes. false:
+    // it is to end.
+    bool wait(const std::function<void(char)>& press, const std::function<void()>& draw) {
+        while (true) {
+            switch (event()) {
+                case Screen::Event::due:
+                    return true;
+                case Screen::Event::end:
+                    return false;
+                case Screen::Event::key:
+                    if (screen_->key() == 'q') {
+                        return false;
+                    }
+                    press(screen_->key());
+                    break;
+                case Screen::Event::resized:
+                    break;
+            }
+            draw();
         }
-        std::fflush(stdout);
-        std::this_thread::sleep_until(next_);
-        return Screen::Event::due;
     }
     // The exit code; whatever signal ended the screen ends the program.
     int end() {
@@ -44,6 +58,15 @@ class Periods {
     }
 
   private:
+    Screen::Event event() {
+        if (screen_) {
+            return screen_->wait(next_);
+        }
+        std::fflush(stdout);
+        std::this_thread::sleep_until(next_);
+        return Screen::Event::due;
+    }
+
     std::chrono::steady_clock::duration period_;
     std::chrono::steady_clock::time_point next_;
     std::unique_ptr<Screen> screen_;

@@ -98,32 +98,6 @@ void choose(char key, std::string& by) {
     }
 }
 
-// false: it is to end.
-bool wait_for_next(Periods& periods, std::optional<Interval>& shown, std::string& by) {
-    while (true) {
-        switch (periods.wait()) {
-            case Screen::Event::due:
-                return true;
-            case Screen::Event::end:
-                return false;
-            case Screen::Event::key:
-                if (periods.screen()->key() == 'q') {
-                    return false;
-                }
-                choose(periods.screen()->key(), by);
-                break;
-            case Screen::Event::resized:
-                break;
-        }
-        if (shown) {
-            if (shown->rates) {
-                sort(*shown->rates, orders.at(by));
-            }
-            periods.screen()->draw(page(*shown, by));
-        }
-    }
-}
-
 int top(const std::string& socket, const TopOptions& options) {
     auto first = take_sample(socket);
     if (!first) {
@@ -139,7 +113,16 @@ int top(const std::string& socket, const TopOptions& options) {
     std::string by = options.sort;
     for (uint64_t n = 0; options.count == 0 || n < options.count; ++n) {
         periods.advance();
-        if (!wait_for_next(periods, shown, by)) {
+        const auto again = [&] {
+            if (!shown) {
+                return;
+            }
+            if (shown->rates) {
+                sort(*shown->rates, orders.at(by));
+            }
+            periods.screen()->draw(page(*shown, by));
+        };
+        if (!periods.wait([&](char key) { choose(key, by); }, again)) {
             break;
         }
         const std::string said = shown ? shown->what : "";

@@ -33,25 +33,6 @@ std::string now() {
     return fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(std::time(nullptr)));
 }
 
-// The text on the screen; also when its size changes. false: it is to end.
-bool wait_for_next(Periods& periods, const std::string& page) {
-    while (true) {
-        switch (periods.wait()) {
-            case Screen::Event::due:
-                return true;
-            case Screen::Event::end:
-                return false;
-            case Screen::Event::key:
-                if (periods.screen()->key() == 'q') {
-                    return false;
-                }
-                break;
-            case Screen::Event::resized:
-                periods.screen()->draw(page);
-        }
-    }
-}
-
 }  // namespace
 
 int watch(const Watch& watch, const std::function<Status(std::FILE*)>& show) {
@@ -79,7 +60,7 @@ int watch(const Watch& watch, const std::function<Status(std::FILE*)>& show) {
         }
         said = problem;
         periods.advance();
-        if (!wait_for_next(periods, page)) {
+        if (!periods.wait([](char) {}, [&] { periods.screen()->draw(page); })) {
             return periods.end();
         }
         text = printed(show);
