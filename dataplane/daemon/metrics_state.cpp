@@ -6,22 +6,13 @@
 #include <map>
 #include <string>
 
+#include "dataplane/daemon/metric_values.hpp"
 #include "dataplane/daemon/metrics.hpp"
 #include "dataplane/port/rings.hpp"
 
 namespace millrace::dataplane {
 
 namespace {
-
-constexpr double ns_per_s = 1e9;
-
-PortId port_id(size_t i) {
-    return PortId{static_cast<uint16_t>(i)};
-}
-
-double number(uint64_t n) {
-    return static_cast<double>(n);
-}
 
 double seconds_since(uint64_t monotonic_ns) {
     timespec now{};

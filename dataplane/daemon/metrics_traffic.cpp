@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/daemon/metric_values.hpp"
 #include "dataplane/daemon/metrics.hpp"
 #include "dataplane/forward/schedstat.hpp"
 #include "steering_bpf/reason_names.hpp"
@@ -13,16 +14,6 @@
 namespace millrace::dataplane {
 
 namespace {
-
-constexpr double ns_per_s = 1e9;
-
-PortId port_id(size_t i) {
-    return PortId{static_cast<uint16_t>(i)};
-}
-
-double number(uint64_t n) {
-    return static_cast<double>(n);
-}
 
 struct OfPort {
     std::string_view name;
