@@ -11,6 +11,7 @@ import urllib.request
 
 from .cases import Skip
 from .netns import CommandError, wait_until
+from .stopping import end
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
 RULES = SOURCES / "systemd" / "prometheus" / "millrace.rules.yml"
@@ -121,12 +122,7 @@ class Prometheus:
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end(self.process)
 
 
 def board_queries():

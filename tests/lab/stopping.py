@@ -6,6 +6,7 @@ import ctypes
 import os
 import pathlib
 import signal
+import subprocess
 
 from .cases import expect
 
@@ -32,6 +33,16 @@ def thread(pid, part):
 
 def _state(path):
     return pathlib.Path(path).read_text().rsplit(")", 1)[1].split()[0]
+
+
+def end(process, seconds=10):
+    """By SIGTERM; one that is not gone after that time, by SIGKILL."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager

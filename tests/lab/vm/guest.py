@@ -14,6 +14,7 @@ import time
 
 from ..cases import Skip
 from ..netns import CommandError, run, wait_until
+from ..stopping import end
 from . import image
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
@@ -54,7 +55,7 @@ class Guest:
     def __init__(self, netns, folder, qemu, kernel, disk, nics, ends, cpus=2, memory=1024):
         self.netns, self.dir, self.nics = netns, folder, nics
         self.qemu, self.kernel, self.disk, self.cpus, self.memory = qemu, kernel, disk, cpus, memory
-        self.taps = [end.inside(lambda device=device: _tap(device)) for end, device in ends]
+        self.taps = [host.inside(lambda device=device: _tap(device)) for host, device in ends]
         self.process = None
 
     def argv(self):
@@ -166,12 +167,7 @@ class Guest:
     def stop(self):
         if self.process is not None and self.process.poll() is None:
             self._end_ssh()
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end(self.process)
         for tap in self.taps:
             with contextlib.suppress(OSError):
                 os.close(tap)
